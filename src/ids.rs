@@ -155,6 +155,11 @@ impl ConnectionId {
         Self { slot, generation: generation & ((1 << Self::GENERATION_BITS) - 1) }
     }
 
+    /// In place of a connection where another node waits for an answer: one of its shards.
+    pub const fn of_node(shard: u8) -> Self {
+        Self::new(shard as u32, u32::MAX)
+    }
+
     /// The generation, 24 bits.
     pub const fn generation(self) -> u32 {
         self.generation

@@ -443,8 +443,8 @@ pub const STORE_BATCH_MAX_BYTES: usize = 1024 * 1024;
 /// Payload bytes in one record. A longer payload goes on in further records, so that it fits whatever batch it meets.
 pub const STORE_PART_MAX_BYTES: usize = 256 * 1024;
 /// How long a record that nobody waits for may wait for others that somebody does, in milliseconds: a QoS 0 retained message, the
-/// end of a connection.
-pub const STORE_LAZY_MS: u64 = 1_000;
+/// end of a connection. With the tick that it is written at it is a second.
+pub const STORE_LAZY_MS: u64 = 1_000 - TIMER_TICK_MS;
 /// Segments that are kept ready behind the one that is written. Making one of 64 MiB takes a second on a slow disk, in which
 /// a fast shard fills two.
 pub const STORE_SEGMENTS_PREPARED: usize = 3;
@@ -456,12 +456,27 @@ pub const STORE_SEGMENTS_RESERVED: usize = 2;
 pub const STORE_PENDING_MAX_BYTES: usize = 8 * 1024 * 1024;
 /// How long a log waits on a full disk before it tries again to make a segment, in seconds.
 pub const STORE_SPACE_RETRY_S: u32 = 1;
+/// How often a message is looked for whose blocks the disk does not give back, [`STORE_SPACE_RETRY_S`] apart, before it counts as lost: a disk that was
+/// reset meanwhile has it again, and its session waits no longer than for seconds.
+pub const STORE_READ_ATTEMPTS: u32 = 3;
 /// What threads that work on files may have to say to a shard that it has not heard: beyond it they wait.
 pub const STORE_NEWS_MAX: usize = 64;
-/// Segments that are filled before a checkpoint is made whether it is time or not: what a start has to read is bounded by it.
+/// Segments that are filled before a checkpoint is made whether it is time or not: what a start has to replay is bounded by it, and what it reads by the
+/// segments that messages are still wanted of.
 pub const STORE_CHECKPOINT_SEGMENTS: u32 = 4;
 /// Bytes of messages that one checkpoint has written again, so that the segments they are in can be used for something else.
 pub const STORE_COPY_BYTES: usize = 64 * 1024 * 1024;
+/// Of them, what a shard is told of at once: a turn writes no more.
+pub const STORE_COPIES_AT_ONCE_BYTES: usize = 64 * 1024;
+/// So much longer than a checkpoint took, at least, until the next one of the log that is not overdue: reading and writing it is a tenth of a core's work
+/// and of a disk's at most. One that is overdue waits as long as the last one took.
+pub const STORE_REST_PER_WORK: u32 = 10;
+/// Orders to the thread that makes and deletes files which wait for the disk. Each log has a few at a time.
+pub const STORE_ORDERS_MAX: usize = 1024;
+/// Spare files of a log; more are deleted, so that a burst does not keep its room for ever.
+pub const STORE_SPARES_MAX: usize = 4;
+/// Damaged files that are kept for whoever wants to look at them: beyond it the oldest are deleted.
+pub const STORE_QUARANTINED_MAX: usize = 16;
 /// Smallest size of a segment's file: the largest batch fits into it.
 pub const STORE_SEGMENT_MIN_BYTES: u64 = 2 * 1024 * 1024;
 /// Largest size of a segment's file: a place in it is kept in 32 bits.
@@ -472,6 +487,14 @@ pub const STORE_SEGMENT_DEFAULT_BYTES: u64 = 64 * 1024 * 1024;
 pub const STORE_CHECKPOINT_DEFAULT_S: u32 = 60;
 /// Longest time between checkpoints of a log.
 pub const STORE_CHECKPOINT_MAX_S: u32 = 24 * 3600;
+/// What checkpoints write in a second where nobody says, in bytes: a tenth of what a disk of 2020 takes.
+pub const STORE_PACE_DEFAULT_BYTES: u64 = 50 * 1024 * 1024;
+/// Least that checkpoints write in a second: one of a million sessions is done within minutes.
+pub const STORE_PACE_MIN_BYTES: u64 = 1024 * 1024;
+/// Most that checkpoints write in a second: no pace.
+pub const STORE_PACE_MAX_BYTES: u64 = 1024 * 1024 * 1024 * 1024;
+/// Bytes that a checkpoint may read while it may write one: a log is read as a whole, and what it comes to is a part of it.
+pub const STORE_PACE_READ_RATIO: u64 = 8;
 /// Room on the disk that is left to others where nobody says.
 pub const STORE_FREE_DEFAULT_BYTES: u64 = 256 * 1024 * 1024;
 /// Most room on the disk that can be left to others.

@@ -304,6 +304,8 @@ fn a_line_that_cannot_be_imported_is_named_and_leaves_no_data_directory() {
             format!("{first}\n{session}\n{{\"kind\":\"subscription\",\"client_id\":\"d\"}}"),
             "line 3: it stands behind no line of",
         ),
+        (format!("{first}\n{session}\n{{\"kind\":\"subscr"), "line 3: it is no JSON"),
+        (first.replace("\"shards\":1", "\"shards\":0"), "line 1: \"shards\" is 0"),
         (format!("{first}\n{session}\n{{\"kind\":\"wish\",\"client_id\":\"c\"}}"), "line 3: nothing of kind \"wish\""),
         (
             format!("{first}\n\n{{\"kind\":\"retained\",\"retained_topic\":\"a/#\",\"stamp_ns\":1,{message}}}"),
@@ -322,8 +324,28 @@ fn a_line_that_cannot_be_imported_is_named_and_leaves_no_data_directory() {
         let error = text(&output.stderr);
         assert_eq!(output.status.code(), Some(71), "{error}");
         assert!(error.contains(told) && error.lines().count() == 1, "{told}: {error}");
-        assert!(!copy.0.join("manifest").exists(), "{told}");
+        assert!(!copy.0.exists(), "{told}");
+        // One that was there stays, with nothing new in it but the lock.
+        fs::create_dir(&copy.0).expect("it is not there");
+        assert_eq!(import(&lines, &copy.0).status.code(), Some(71));
+        let left: Vec<_> = fs::read_dir(&copy.0).expect("it was made above").flatten().collect();
+        assert!(left.iter().all(|entry| entry.file_name() == "lock"), "{told}: {left:?}");
     }
+}
+
+#[test]
+fn a_directory_whose_lock_was_deleted_is_still_one() {
+    let data = Data::new("unlocked");
+    let before = dunlin(&["store", "export", data.path()]);
+    let _ = fs::remove_file(data.0.join("lock"));
+    let checked = dunlin(&["store", "check", data.path()]);
+    assert!(text(&checked.stdout).contains("everything is whole"), "{checked:?}");
+    assert_eq!(dunlin(&["store", "export", data.path()]).stdout, before.stdout);
+    let copy = Data(std::env::temp_dir().join(format!("dunlin-store-unlocked-copy-{}", std::process::id())));
+    let _ = fs::remove_dir_all(&copy.0);
+    let copied = dunlin(&["store", "backup", data.path(), copy.path()]);
+    assert_eq!(copied.status.code(), Some(0), "{copied:?}");
+    assert!(!data.0.join("lock").exists(), "nothing in it is changed");
 }
 
 #[test]

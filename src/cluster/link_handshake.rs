@@ -98,6 +98,9 @@ pub enum LinkRefusal {
     /// It says that it has received more than it was sent, or less than it had.
     #[error("the peer does not count what it was sent")]
     Count,
+    /// A frame whose fields are right, and that cannot be meant.
+    #[error("{0} that no node sends")]
+    Content(&'static str),
     /// A record that was not sent so, or not now.
     #[error("a record that the peer has not sent")]
     Record,

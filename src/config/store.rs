@@ -53,6 +53,14 @@ declare_settings! {
             "checkpoint-interval", Seconds, 1, limits::STORE_CHECKPOINT_MAX_S as u64, limits::STORE_CHECKPOINT_DEFAULT_S as u64,
         ), Start;
 
+        /// How fast checkpoints are written, in bytes a second.
+        ///
+        /// What they read may be eight times as much. Slower ones leave more of the disk to messages; a log that is written faster than its
+        /// checkpoints are made grows meanwhile. On a full disk they are made as fast as can be.
+        checkpoint_pace_bytes: u64 = Setting::number(
+            "checkpoint-pace", Bytes, limits::STORE_PACE_MIN_BYTES, limits::STORE_PACE_MAX_BYTES, limits::STORE_PACE_DEFAULT_BYTES,
+        ), Start;
+
         /// Room on the disk that is left to others.
         ///
         /// With less, no new file of the log is made. Then messages with QoS 1 and 2 for persistent sessions are refused, until

@@ -1,9 +1,11 @@
 //! The end of a process that cannot go on.
 //!
 //! Owns: the order of things then: the reason as the last line of the log, the log written out, the end.
-//! Always holds: whoever calls does not come back; no other thread's line comes behind the reason.
+//! Always holds: whoever calls does not come back; the first reason is written out, whoever else has one at the same time: a disk fails all shards at once.
 
 use std::fmt::Display;
+use std::sync::OnceLock;
+use std::thread::ThreadId;
 
 use signal_hook::low_level::emulate_default_handler;
 
@@ -21,8 +23,15 @@ pub enum End {
     Signal(i32),
 }
 
+/// Who ends the process. A second one would end it before the first one's line is written.
+static ENDS: OnceLock<ThreadId> = OnceLock::new();
+
 /// Logs `reason`, writes the log out and ends the process.
 pub fn fatal(reason: &dyn Display, end: End) -> ! {
+    let own = std::thread::current().id();
+    while *ENDS.get_or_init(|| own) != own {
+        std::thread::park();
+    }
     log::event::fatal(reason);
     log::finish();
     match end {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crossbeam_channel::Receiver;
 
 use super::clock;
-use super::disk::FileWrite;
+use super::disk::{FileWrite, LogFailure};
 use super::fatal::{End, fatal};
 use super::handshakes::Handshaker;
 use super::listeners::ListenerOrder;
@@ -29,7 +29,7 @@ use crate::limits::{
 use crate::net::{Edge, ListenerChange, spans, tail, trace};
 use crate::ring::RingError;
 use crate::shard::{Command, Effects, Input, MeshMessage, Reply, RestoreStep, RestoredLog, Shard, Turn};
-use crate::store::{Position, WriteError};
+use crate::store::Position;
 use crate::telemetry::log;
 use crate::time::{Deadline, Now};
 
@@ -46,7 +46,7 @@ pub(super) struct Pump {
     /// What the shard was last told to be durable.
     durable: Position,
     /// The disk has failed: what it was given before is told, and then the process ends.
-    failed: Option<WriteError>,
+    failed: Option<LogFailure>,
     /// Bytes encoded since the last flush.
     turn_bytes: usize,
     /// When the last turn began.
@@ -220,10 +220,10 @@ impl Pump {
         self.measured.end_turn(began);
         let now = self.send(now, !busy && !self.is_stopped() && self.failed.is_none())?;
         self.apply_effects(now)?;
-        if let Some(error) = self.failed {
+        if let Some(error) = &self.failed {
             // What was durable before has been acknowledged; nobody knows what is on the disk now.
             self.edge.submit()?;
-            fatal(&error, End::Exit(Exit::Environment));
+            fatal(error, End::Exit(Exit::Environment));
         }
         Ok(())
     }
@@ -265,6 +265,7 @@ impl Pump {
     /// What whoever works on the log's files has to say.
     fn take_news(&mut self, now: Now) -> Result<(), RingError> {
         self.store.take_news(now);
+        self.failed = self.failed.take().or_else(|| self.store.take_failure());
         while let Some((records, count)) = self.store.next_copies() {
             self.shard.handle(&mut Turn { now, fx: &mut self.fx }, Input::Copies { records: &records, count });
             self.apply_effects(now)?;

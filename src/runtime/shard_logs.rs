@@ -11,9 +11,9 @@ use std::time::Duration;
 use crossbeam_channel::{Sender, bounded};
 
 use super::disk::{
-    BodyReader, CheckpointMaker, CheckpointParts, DirectoryError, DiskLog, Keeper, KeeperReport, LogNews, LogParts,
-    LogProgress, LogsBefore, OpenLog, OpenStore, ReadProgress, StoreRequest, SurveyError, WatchedLog, space_of,
-    tell_lost,
+    BodyReader, CheckpointMaker, CheckpointPace, CheckpointParts, DirectoryError, DiskLog, Keeper, KeeperReport,
+    LogNews, LogParts, LogProgress, LogsBefore, OpenLog, OpenStore, ReadProgress, StoreRequest, SurveyError,
+    WatchedLog, space_of, tell_lost,
 };
 use super::shard_store::ShardStore;
 use crate::config::{Config, Storage};
@@ -77,6 +77,7 @@ impl ShardLogs {
             segment_bytes: settings.segment_size_bytes / block * block,
             reserve_bytes: settings.free_space_min_bytes,
             checkpoint_interval_s: settings.checkpoint_interval_s,
+            checkpoint_pace_bytes: settings.checkpoint_pace_bytes,
             queued_memory_bytes: config.settings.queued_memory_max_bytes,
             random: [random(), random(), random(), random()],
             now,
@@ -117,8 +118,8 @@ impl ShardLogs {
             let progress = Arc::new(LogProgress::new(first.number, taken));
             watched.push(WatchedLog::new(&recovered, Arc::clone(&progress)));
             let (end, keeper, reader) = (recovered.scan.end, Arc::clone(&keeper), Arc::clone(&reader));
-            let short_logs = Arc::clone(&short_logs);
-            let parts = LogParts { config, end, first, short, keeper, reader, news, progress, short_logs };
+            let (directory, short_logs) = (Arc::clone(&directory), Arc::clone(&short_logs));
+            let parts = LogParts { config, directory, end, first, short, keeper, reader, news, progress, short_logs };
             let mut log = Box::new(DiskLog::new(parts));
             let Position(last) = log.appended();
             let start = StartRecords::of(&recovered.state, &lost, last, Timestamp(request.now.unix_ms));
@@ -131,6 +132,7 @@ impl ShardLogs {
             node: manifest.node,
             segment_bytes: request.segment_bytes,
             interval: Duration::from_secs(request.checkpoint_interval_s.into()),
+            pace: CheckpointPace::new(request.checkpoint_pace_bytes),
             keeper,
             logs: watched,
             tell: Box::new(move |shard, news| tell_copies.tell(shard, news)),

@@ -3,10 +3,10 @@
 //! Always holds: what was appended becomes durable in order; after a write that failed nothing does.
 //! Leaves to others: when there is a record and who waits for it (`shard`), the write itself (`ring`), files (`disk`).
 
-use super::disk::{DiskLog, FileWrite, QueuedBodies};
+use super::disk::{DiskLog, FileWrite, LogFailure, QueuedBodies};
 use crate::net::EndedWrite;
 use crate::shard::DiskRead;
-use crate::store::{LogOutput, LogRoom, MemoryStore, Position, Urgency, WriteError};
+use crate::store::{LogOutput, LogRoom, MemoryStore, Position, Urgency};
 use crate::time::{Deadline, Now};
 
 /// See the module's text.
@@ -41,7 +41,7 @@ impl ShardStore {
     }
 
     /// What came of the write under way: the position up to which everything is durable now.
-    pub(super) fn written(&mut self, EndedWrite { bytes, result }: EndedWrite) -> Result<Position, WriteError> {
+    pub(super) fn written(&mut self, EndedWrite { bytes, result }: EndedWrite) -> Result<Position, LogFailure> {
         match self {
             Self::Disk(log) => log.written(bytes, result),
             Self::Memory(_) => unreachable!("nothing was written"),
@@ -76,6 +76,14 @@ impl ShardStore {
     pub(super) fn take_news(&mut self, now: Now) {
         if let Self::Disk(log) = self {
             log.take_news(now);
+        }
+    }
+
+    /// Why nothing can be written any more, if what was to be done about files has shown that.
+    pub(super) const fn take_failure(&mut self) -> Option<LogFailure> {
+        match self {
+            Self::Disk(log) => log.take_failure(),
+            Self::Memory(_) => None,
         }
     }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::clock;
 use super::disk::{ImportError, StoreRequest, import as import_lines};
 use super::random::random;
-use crate::limits::{STORE_CHECKPOINT_DEFAULT_S, STORE_SEGMENT_DEFAULT_BYTES};
+use crate::limits::{STORE_CHECKPOINT_DEFAULT_S, STORE_PACE_DEFAULT_BYTES, STORE_SEGMENT_DEFAULT_BYTES};
 
 /// Makes a data directory of the lines that `dunlin store export` wrote, or of a `mosquitto.db`. Gives what could not be carried over.
 pub fn import(path: &Path, node_name: Option<&str>, input: &mut dyn BufRead) -> Result<Vec<String>, ImportError> {
@@ -18,6 +18,7 @@ pub fn import(path: &Path, node_name: Option<&str>, input: &mut dyn BufRead) -> 
         segment_bytes: STORE_SEGMENT_DEFAULT_BYTES,
         reserve_bytes: 0,
         checkpoint_interval_s: STORE_CHECKPOINT_DEFAULT_S,
+        checkpoint_pace_bytes: STORE_PACE_DEFAULT_BYTES,
         queued_memory_bytes: 0, // nobody is served
         random: [random(), random(), random(), random()],
         now: clock::now(),

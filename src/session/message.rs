@@ -242,6 +242,22 @@ impl Copied {
         Some(Self { facts: Facts::of(message), payload_bytes: message.payload.len() as u16, at })
     }
 
+    /// A message that lies in a block already: topic, properties and payload one behind the other from `at` on. `None` for one that lies
+    /// there otherwise, or is too long to be copied.
+    pub fn lying_at(message: &MessageRef<'_>, block: &[u8], at: usize) -> Option<Self> {
+        if message.len_bytes() >= PAYLOAD_BY_REFERENCE_MIN_BYTES as u64 {
+            return None;
+        }
+        let bytes = block.get(at..)?.get(..message.len_bytes() as usize)?;
+        let (topic, rest) = bytes.split_at(message.topic.len());
+        let (properties, payload) = rest.split_at(message.properties.len_bytes());
+        // By their places: comparing what they say would read it all again.
+        let is_there = std::ptr::eq(topic, message.topic.as_bytes())
+            && message.properties.as_block().is_some_and(|block| block.is_empty() || std::ptr::eq(block, properties))
+            && (payload.is_empty() || std::ptr::eq(payload, message.payload));
+        is_there.then(|| Self { facts: Facts::of(message), payload_bytes: message.payload.len() as u16, at })
+    }
+
     /// The message. `block` is the one that it was appended to.
     pub fn borrow(self, block: &[u8]) -> MessageRef<'_> {
         let len = usize::from(self.facts.topic_bytes)

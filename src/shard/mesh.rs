@@ -95,7 +95,7 @@ pub struct PublishDetails {
 
 impl PublishDetails {
     /// `None` for one that says nothing.
-    fn boxed(self) -> Option<Box<Self>> {
+    pub(super) fn boxed(self) -> Option<Box<Self>> {
         (self != Self::default()).then(|| Box::new(self))
     }
 }

@@ -36,6 +36,7 @@ mod hold_back;
 pub mod holdings;
 pub mod input;
 mod interest;
+pub mod link_words;
 mod log_room;
 mod looked_up;
 mod losses;

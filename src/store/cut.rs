@@ -75,7 +75,8 @@ impl LogTrace {
     pub fn finish(&mut self, recovered: &RecoveredLog) {
         self.numbered = recovered.state.mailbox.numbered().collect();
         self.is_damaged =
-            !(recovered.scan.damage.is_empty() && recovered.scan.missing.is_empty() && recovered.refused.is_empty());
+            !(recovered.scan.damage.is_empty() && recovered.scan.missing.is_empty() && recovered.refused.is_empty())
+                || !recovered.scan.unreadable.is_empty();
     }
 
     /// The last number that was given to what went to a log before step `end`.

@@ -8,10 +8,10 @@
 use std::collections::BTreeMap;
 
 use super::format::{LogId, LogRecord, MessageId, SegmentHeader, SegmentNumber, StoreFile, read_alone};
-use super::medium::{Medium, MediumError};
+use super::medium::{Medium, MediumAround, MediumError};
 use super::recovery::StoredMessage;
 use super::scan::header_from_batch;
-use super::segment_index::SegmentIndex;
+use super::segment_index::{Extent, SegmentIndex};
 use crate::limits::STORE_BLOCK_BYTES;
 
 /// See the module's text.
@@ -28,8 +28,10 @@ impl MessageFinder {
         Self { node, log, segments: BTreeMap::new() }
     }
 
-    /// The message that has this id; `None` for one that is lost, cut off or damaged.
+    /// The message that has this id; `None` for one that is lost, cut off or damaged. An error where it is not found and the disk did not give back
+    /// something that it could have been in.
     pub fn find<M: Medium>(&mut self, medium: &mut M, id: MessageId) -> Result<Option<StoredMessage>, MediumError> {
+        let medium = &mut MediumAround::new(medium);
         if let Ok(Some(found)) = self.read_message(medium, id, id.0) {
             return Ok(Some(found));
         }
@@ -40,7 +42,8 @@ impl MessageFinder {
         }
         let last = self.segments.keys().next_back().copied();
         for (number, segment) in &mut self.segments {
-            segment.extend(medium, self.log, Some(*number) != last)?;
+            let extent = if Some(*number) == last { Extent::Written } else { Extent::Complete };
+            segment.extend(medium, self.log, extent)?;
         }
         let copies: Vec<u64> = self.segments.values().rev().filter_map(|segment| segment.copy_of(id)).collect();
         for position in copies {
@@ -48,11 +51,13 @@ impl MessageFinder {
                 return Ok(Some(found));
             }
         }
-        Ok(None)
+        // It may be where the disk refused something when it was looked through before.
+        let doubt = self.segments.values_mut().filter_map(SegmentIndex::look_again).last();
+        medium.refused().cloned().or(doubt).map_or(Ok(None), Err)
     }
 
     /// Notes which segments there are, and forgets those that are gone.
-    fn look_around<M: Medium>(&mut self, medium: &mut M) -> Result<(), MediumError> {
+    fn look_around<M: Medium>(&mut self, medium: &mut MediumAround<'_, M>) -> Result<(), MediumError> {
         let mut numbers: Vec<SegmentNumber> = Vec::new();
         for file in medium.files(self.log)? {
             if let StoreFile::Segment(_, number) = file {
@@ -66,8 +71,10 @@ impl MessageFinder {
             if self.segments.contains_key(&number) {
                 continue;
             }
-            let mut header = self.header_of(medium, number)?;
-            if header.is_none() && self.segments.keys().next_back().is_some_and(|last| *last > number) {
+            let refusals = medium.refusals();
+            let mut header = self.own_header(medium, number)?;
+            let is_followed = self.segments.keys().next_back().is_some_and(|last| *last > number);
+            if header.is_none() && (is_followed || medium.refusals() > refusals) {
                 header = header_from_batch(medium, self.node, self.log, number)?;
             }
             if let Some(header) = header {
@@ -77,17 +84,13 @@ impl MessageFinder {
         Ok(())
     }
 
-    fn header_of<M: Medium>(
+    fn own_header<M: Medium>(
         &self,
-        medium: &mut M,
+        medium: &mut MediumAround<'_, M>,
         number: SegmentNumber,
     ) -> Result<Option<SegmentHeader>, MediumError> {
         let mut block = vec![0; STORE_BLOCK_BYTES];
-        match medium.read(StoreFile::Segment(self.log, number), 0, &mut block) {
-            Ok(_) => {}
-            Err(MediumError::Unreadable { .. }) => return Ok(None),
-            Err(error) => return Err(error),
-        }
+        medium.read(StoreFile::Segment(self.log, number), 0, &mut block)?;
         let own = (self.node, self.log.generation, self.log.shard, number);
         let header = SegmentHeader::open(&block).ok();
         Ok(header.filter(|header| (header.node, header.generation, header.shard, header.number) == own))
@@ -96,7 +99,7 @@ impl MessageFinder {
     /// The message whose first record has this position, if it is that of `id`.
     fn read_message<M: Medium>(
         &mut self,
-        medium: &mut M,
+        medium: &mut MediumAround<'_, M>,
         id: MessageId,
         position: u64,
     ) -> Result<Option<StoredMessage>, MediumError> {
@@ -121,7 +124,7 @@ impl MessageFinder {
 
     fn read_record<M: Medium>(
         &mut self,
-        medium: &mut M,
+        medium: &mut MediumAround<'_, M>,
         position: u64,
         out: &mut Vec<u8>,
     ) -> Result<bool, MediumError> {
@@ -131,7 +134,11 @@ impl MessageFinder {
             return Ok(false);
         };
         if !segment.reaches(position) {
-            segment.extend(medium, self.log, Some(segment.number()) != last)?;
+            let is_last = Some(segment.number()) == last;
+            segment.extend(medium, self.log, if is_last { Extent::Written } else { Extent::Complete })?;
+            if is_last && !segment.reaches(position) {
+                segment.extend(medium, self.log, Extent::PastDamage)?;
+            }
         }
         segment.read_record(medium, self.log, position, out)
     }
@@ -139,11 +146,11 @@ impl MessageFinder {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
     use crate::ids::{Qos, SessionId, ShardId};
-    use crate::limits::{STORE_BATCH_MAX_BYTES, STORE_PART_MAX_BYTES};
+    use crate::limits::{STORE_BATCH_MAX_BYTES, STORE_PART_MAX_BYTES, STORE_READ_ATTEMPTS};
     use crate::store::format::MessageRecord;
     use crate::store::{LogConfig, LogEnd, RecordGroup, RecordWriter, Urgency};
     use crate::time::Now;
@@ -153,10 +160,11 @@ mod tests {
     const SEGMENT_BYTES: u64 = 2 * 1024 * 1024;
     const NOW: Now = Now { mono_ns: 0, unix_ms: 0 };
 
-    /// Files in memory; some blocks may be unreadable.
+    /// Files in memory; some blocks are unreadable.
     #[derive(Default)]
     struct Files {
         bytes: BTreeMap<SegmentNumber, Vec<u8>>,
+        unreadable: BTreeSet<(SegmentNumber, u64)>,
         reads: usize,
     }
 
@@ -176,6 +184,11 @@ mod tests {
             let Some(bytes) = self.bytes.get(&number) else {
                 return Err(MediumError::Failed("it is not there".into()));
             };
+            let last = (offset + into.len() as u64).div_ceil(STORE_BLOCK_BYTES as u64);
+            let blocks = (number, offset / STORE_BLOCK_BYTES as u64)..(number, last);
+            if self.unreadable.range(blocks).next().is_some() {
+                return Err(MediumError::Unreadable { file, offset });
+            }
             let from = &bytes[(offset as usize).min(bytes.len())..];
             let len = from.len().min(into.len());
             into[..len].copy_from_slice(&from[..len]);
@@ -297,6 +310,84 @@ mod tests {
         }
     }
 
+    /// Ten messages, each in a block of the first segment, and whether the log has gone on in another one.
+    fn ten_messages(goes_on: bool) -> (Written, Vec<MessageId>, Vec<Vec<u8>>) {
+        let mut log = Written::new(LogEnd::default(), 1, Files::default());
+        let payloads: Vec<_> = (0..10).map(|number| payload(number, 3_000)).collect();
+        let ids = payloads.iter().flat_map(|payload| log.append(std::slice::from_ref(payload))).collect();
+        if goes_on {
+            go_on_elsewhere(&mut log);
+        }
+        (log, ids, payloads)
+    }
+
+    /// Writes until the log is in another segment.
+    fn go_on_elsewhere(log: &mut Written) {
+        while log.writer.left_bytes() > 300_000 {
+            log.append(&[payload(1, 100_000)]);
+        }
+        log.append(&[payload(1, 200_000), payload(2, 200_000)]);
+    }
+
+    #[test]
+    fn a_block_that_cannot_be_read_loses_what_is_in_it_and_nothing_else() {
+        for (block, goes_on) in [(0, false), (0, true), (3, false), (3, true)] {
+            let (mut log, ids, payloads) = ten_messages(goes_on);
+            log.files.unreadable.insert((SegmentNumber(1), block));
+            let mut finder = MessageFinder::new(NODE, LOG);
+            for (number, (id, payload)) in ids.iter().zip(&payloads).enumerate() {
+                let found = finder.find(&mut log.files, *id);
+                if block == number as u64 + 1 {
+                    assert!(matches!(found, Err(MediumError::Unreadable { .. })), "{block} {goes_on} {number}");
+                } else {
+                    let found = found.unwrap().map(|found| found.payload().to_vec());
+                    assert_eq!(found.as_ref(), Some(payload), "{block} {goes_on} {number}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_can_be_read_again_is_found_again_some_times() {
+        let hit = (SegmentNumber(1), 3);
+        for goes_on in [false, true] {
+            for attempts in 1..STORE_READ_ATTEMPTS {
+                let (mut log, ids, payloads) = ten_messages(goes_on);
+                let mut finder = MessageFinder::new(NODE, LOG);
+                log.files.unreadable.insert(hit);
+                for _ in 1..attempts {
+                    assert!(finder.find(&mut log.files, ids[2]).is_err());
+                    assert_eq!(find(&mut finder, &mut log.files, ids[5]), Some(payloads[5].clone()));
+                }
+                log.files.unreadable.remove(&hit);
+                // Whoever has passed over it says so once more, and looks again.
+                let found = (0..2).find_map(|_| finder.find(&mut log.files, ids[2]).ok()).flatten();
+                let found = found.map(|found| found.payload().to_vec());
+                assert_eq!(found.as_ref(), Some(&payloads[2]), "{goes_on} {attempts}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_written_again_is_found_there_when_its_block_cannot_be_read() {
+        let (mut log, ids, payloads) = ten_messages(true);
+        let mut records = Vec::new();
+        let count = put(ids[2], &payloads[2], log.writer.appended() + 1, &mut records);
+        log.write(&records, count);
+        log.files.unreadable.insert((SegmentNumber(1), 3));
+        let mut finder = MessageFinder::new(NODE, LOG);
+        assert_eq!(find(&mut finder, &mut log.files, ids[2]), Some(payloads[2].clone()));
+    }
+
+    #[test]
+    fn damage_in_front_of_what_is_looked_for_hides_it_nowhere() {
+        let (mut log, ids, payloads) = ten_messages(false);
+        log.files.bytes.get_mut(&SegmentNumber(1)).unwrap()[3 * STORE_BLOCK_BYTES + 500] ^= 1;
+        let mut finder = MessageFinder::new(NODE, LOG);
+        assert_eq!(find(&mut finder, &mut log.files, ids[2]), None);
+        assert_eq!(find(&mut finder, &mut log.files, ids[7]), Some(payloads[7].clone()));
+    }
+
     #[test]
     fn a_message_in_many_parts_over_several_batches_is_whole() {
         let mut log = Written::new(LogEnd::default(), 1, Files::default());
@@ -315,11 +406,7 @@ mod tests {
         let payloads: Vec<_> = (0..100).map(|number| payload(number, 1_000)).collect();
         let ids = log.append(&payloads);
         assert_eq!(find(&mut finder, &mut log.files, ids[7]), Some(payloads[7].clone()));
-        // Until the log is in another segment.
-        while log.writer.left_bytes() > 300_000 {
-            log.append(&[payload(1, 100_000)]);
-        }
-        log.append(&[payload(1, 200_000), payload(2, 200_000)]);
+        go_on_elsewhere(&mut log);
         let copies = |log: &mut Written, numbers: std::ops::Range<usize>| {
             let (mut records, mut count) = (Vec::new(), 0);
             for number in numbers {
@@ -367,10 +454,7 @@ mod tests {
             let file = log.files.bytes.get_mut(&SegmentNumber(1)).unwrap();
             // The block of the segment's header, or the one that the second batch is in.
             file[if what == "header" { 20 } else { 2 * STORE_BLOCK_BYTES + 500 }] ^= 1;
-            while log.writer.left_bytes() > 300_000 {
-                log.append(&[payload(1, 100_000)]);
-            }
-            log.append(&[payload(1, 200_000), payload(2, 200_000)]);
+            go_on_elsewhere(&mut log);
             let mut finder = MessageFinder::new(NODE, LOG);
             for (number, (id, payload)) in ids.iter().zip(&payloads).enumerate() {
                 let wanted = (what == "header" || number != 1).then_some(payload);

@@ -12,17 +12,20 @@ pub struct LostParts {
     pub missing: Vec<SegmentNumber>,
     /// Segments whose files are shorter than they were made.
     pub cut_off: Vec<SegmentNumber>,
+    /// Segments of which the disk gives back nothing.
+    pub unreadable: Vec<SegmentNumber>,
 }
 
 impl LostParts {
     /// What one reading has found.
     pub fn of(scan: &LogScan) -> Self {
-        Self { damage: scan.damage.clone(), missing: scan.missing.clone(), cut_off: scan.cut_off.clone() }
+        let (cut_off, unreadable) = (scan.cut_off.clone(), scan.unreadable.clone());
+        Self { damage: scan.damage.clone(), missing: scan.missing.clone(), cut_off, unreadable }
     }
 
     /// Whether nothing is.
     pub const fn is_empty(&self) -> bool {
-        self.damage.is_empty() && self.missing.is_empty() && self.cut_off.is_empty()
+        self.damage.is_empty() && self.missing.is_empty() && self.cut_off.is_empty() && self.unreadable.is_empty()
     }
 
     /// Takes over what a reading of a log that goes on has found. Returns what of it was not known. That reading was shown what is durable alone: a number

@@ -1,4 +1,6 @@
 //! What recovery reads: files, by name, block by block. The broker has a directory behind it, tests have sectors.
+//!
+//! Always holds: what the disk does not give back costs the blocks that it stands in and no others, whoever reads.
 
 use super::format::{LogId, StoreFile};
 use crate::limits::{STORE_BATCH_MAX_BYTES, STORE_BLOCK_BYTES};
@@ -43,7 +45,11 @@ const WINDOW_BYTES: usize = 4 * STORE_BATCH_MAX_BYTES;
 
 impl<'a, M: Medium> BlockReader<'a, M> {
     pub(super) fn open(medium: &'a mut M, file: StoreFile) -> Result<Self, MediumError> {
-        let len = medium.len(file)?;
+        // Of one that cannot be opened nothing can be read.
+        let len = match medium.len(file) {
+            Err(MediumError::Unreadable { .. }) => 0,
+            len => len?,
+        };
         Ok(Self { medium, file, len, window: Vec::new(), at: 0 })
     }
 
@@ -69,20 +75,87 @@ impl<'a, M: Medium> BlockReader<'a, M> {
         let len = (self.len.saturating_sub(from)).min(WINDOW_BYTES as u64) as usize;
         self.window.resize(len, 0);
         self.at = from;
-        match self.medium.read(self.file, from, &mut self.window) {
-            Ok(read) => self.window.truncate(read),
-            Err(MediumError::Unreadable { .. }) => {
-                for (index, block) in self.window.chunks_mut(STORE_BLOCK_BYTES).enumerate() {
-                    let offset = from + (index * STORE_BLOCK_BYTES) as u64;
-                    match self.medium.read(self.file, offset, block) {
-                        Ok(_) => {}
-                        Err(MediumError::Unreadable { .. }) => block.fill(0),
-                        Err(error) => return Err(error),
-                    }
-                }
+        let (read, _) = read_around(self.medium, self.file, from, &mut self.window)?;
+        self.window.truncate(read);
+        Ok(())
+    }
+}
+
+/// Reads as [`Medium::read`] does, and once more block by block where the disk refuses: blocks that it does not give back are zeros, which are
+/// nothing. Gives what was wrong with the first of them, too.
+pub(super) fn read_around<M: Medium>(
+    medium: &mut M,
+    file: StoreFile,
+    offset: u64,
+    into: &mut [u8],
+) -> Result<(usize, Option<MediumError>), MediumError> {
+    match medium.read(file, offset, into) {
+        Err(MediumError::Unreadable { .. }) => {}
+        read => return read.map(|read| (read, None)),
+    }
+    let (mut at, mut refused) = (0, None);
+    while at < into.len() {
+        let from = offset + at as u64;
+        let left_of_block = STORE_BLOCK_BYTES - (from % STORE_BLOCK_BYTES as u64) as usize;
+        let end = into.len().min(at + left_of_block);
+        match medium.read(file, from, &mut into[at..end]) {
+            Ok(read) if read < end - at => return Ok((at + read, refused)),
+            Ok(_) => {}
+            Err(error @ MediumError::Unreadable { .. }) => {
+                into[at..end].fill(0);
+                refused.get_or_insert(error);
             }
             Err(error) => return Err(error),
         }
-        Ok(())
+        at = end;
+    }
+    Ok((at, refused))
+}
+
+/// A medium that is read as by [`read_around`], and what it has refused.
+pub(super) struct MediumAround<'a, M> {
+    medium: &'a mut M,
+    refused: Option<MediumError>,
+    refusals: u32,
+}
+
+impl<'a, M: Medium> MediumAround<'a, M> {
+    pub(super) const fn new(medium: &'a mut M) -> Self {
+        Self { medium, refused: None, refusals: 0 }
+    }
+
+    /// What was wrong with the first block that the disk did not give back.
+    pub(super) const fn refused(&self) -> Option<&MediumError> {
+        self.refused.as_ref()
+    }
+
+    /// How many reads it did not give everything back of.
+    pub(super) const fn refusals(&self) -> u32 {
+        self.refusals
+    }
+
+    fn note<T>(&mut self, (value, refused): (T, Option<MediumError>)) -> T {
+        self.refusals += u32::from(refused.is_some());
+        self.refused = self.refused.take().or(refused);
+        value
+    }
+}
+
+impl<M: Medium> Medium for MediumAround<'_, M> {
+    fn files(&mut self, log: LogId) -> Result<Vec<StoreFile>, MediumError> {
+        self.medium.files(log)
+    }
+
+    fn len(&mut self, file: StoreFile) -> Result<u64, MediumError> {
+        let len = match self.medium.len(file) {
+            Err(error @ MediumError::Unreadable { .. }) => (0, Some(error)),
+            len => (len?, None),
+        };
+        Ok(self.note(len))
+    }
+
+    fn read(&mut self, file: StoreFile, offset: u64, into: &mut [u8]) -> Result<usize, MediumError> {
+        let read = read_around(self.medium, file, offset, into)?;
+        Ok(self.note(read))
     }
 }

@@ -53,6 +53,8 @@ pub struct LogScan {
     pub damage: Vec<Damage>,
     /// Segments whose files are shorter than they were made.
     pub cut_off: Vec<SegmentNumber>,
+    /// Segments of which the disk gives back nothing.
+    pub unreadable: Vec<SegmentNumber>,
     /// Segments that were made and are not there. What was in them is lost, if anything was.
     pub missing: Vec<SegmentNumber>,
     /// The last write was under way when the power went: it was never acknowledged.
@@ -86,14 +88,21 @@ pub fn scan_log<M: Medium>(
     let mut numbers: Vec<SegmentNumber> = files.iter().filter_map(of_segment).collect();
     numbers.sort_unstable();
     let mut begun = Vec::new();
-    let mut cut_off = Vec::new();
+    let (mut cut_off, mut unreadable) = (Vec::new(), Vec::new());
     // A segment that nobody needed becomes a later one, and what stands in it until that is begun says which it was.
     let mut reused = SegmentNumber::default();
     for &number in &numbers {
         let header = header_of(medium, node, log, number)?;
         reused = reused.max(header.map_or(reused, |header| header.number));
         let header = header.filter(|header| header.number == number);
-        let blocks = medium.len(StoreFile::Segment(log, number))? / STORE_BLOCK_BYTES as u64;
+        let blocks = match medium.len(StoreFile::Segment(log, number)) {
+            Err(MediumError::Unreadable { .. }) => {
+                unreadable.push(number);
+                begun.push(None);
+                continue;
+            }
+            len => len? / STORE_BLOCK_BYTES as u64,
+        };
         if blocks < header.map_or(1, |header| header.blocks.into()) {
             cut_off.push(number);
         }
@@ -107,11 +116,14 @@ pub fn scan_log<M: Medium>(
         *header = header_from_batch(medium, node, log, *number)?;
     }
     let mut scan = Scanner::new(log, from);
-    scan.found.cut_off = cut_off;
+    // What is in their place is not to be looked for again: the log goes on behind them.
+    let behind_unreadable = unreadable.last().copied().unwrap_or_default();
+    (scan.found.cut_off, scan.found.unreadable) = (cut_off, unreadable);
     let last = begun.iter().rposition(Option::is_some).map(|at| numbers[at]);
     scan.found.missing = missing(&numbers, last.max(Some(reused).filter(|reused| reused.0 > 0)), newest);
     let last_begun = begun.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
     scan.found.prepared = numbers.split_off(last_begun);
+    scan.found.prepared.retain(|number| !scan.found.unreadable.contains(number));
     let headers: Vec<SegmentHeader> = begun.into_iter().flatten().collect();
     for (index, header) in headers.iter().enumerate() {
         let next_first = headers.get(index + 1).map(|next| next.first);
@@ -121,7 +133,7 @@ pub fn scan_log<M: Medium>(
         scan.read_segment(&mut reader, header, next_first, &mut each)?;
     }
     let mut found = scan.finish();
-    found.end.segment = found.end.segment.max(reused);
+    found.end.segment = found.end.segment.max(reused).max(behind_unreadable);
     if !found.missing.is_empty() {
         // What is missing is told once: the log goes on behind it.
         found.end.segment = found.end.segment.max(newest.unwrap_or_default());

@@ -8,8 +8,8 @@ use super::format::{
     BatchHeader, LogId, MessageId, SEGMENT_BLOCKS_MAX, SegmentHeader, SegmentNumber, StoreFile, message_id, padded,
     record_len,
 };
-use super::medium::{Medium, MediumError};
-use crate::limits::{STORE_BATCH_MAX_BYTES, STORE_BLOCK_BYTES};
+use super::medium::{Medium, MediumAround, MediumError};
+use crate::limits::{STORE_BATCH_MAX_BYTES, STORE_BLOCK_BYTES, STORE_READ_ATTEMPTS};
 
 /// See the module's text.
 #[derive(Debug)]
@@ -25,6 +25,21 @@ pub(super) struct SegmentIndex {
     next: u64,
     /// Nothing more comes.
     is_whole: bool,
+    /// The disk did not give all of it back, for this reason: something may be missing here.
+    doubt: Option<MediumError>,
+    /// How often it was begun again for that.
+    attempts: u32,
+}
+
+/// How far a segment is gone through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// To its end: the log goes on in another one.
+    Complete,
+    /// To the end of what is written, which is where nothing fits.
+    Written,
+    /// The same, and what stands behind does fit: what is looked for is durable, so something in front of it is damaged.
+    PastDamage,
 }
 
 /// A record whose place is known.
@@ -46,7 +61,16 @@ impl SegmentIndex {
     /// Of a segment that was begun and not looked at yet.
     pub(super) const fn new(header: SegmentHeader) -> Self {
         let next = header.first;
-        Self { header, known: Vec::new(), copies: Vec::new(), next_block: 1, next, is_whole: false }
+        Self {
+            header,
+            known: Vec::new(),
+            copies: Vec::new(),
+            next_block: 1,
+            next,
+            is_whole: false,
+            doubt: None,
+            attempts: 1,
+        }
     }
 
     /// Position of the segment's first record.
@@ -65,17 +89,18 @@ impl SegmentIndex {
         Some(self.copies[at].1)
     }
 
-    /// Looks at what has come since it was looked at last. `is_complete`: the log goes on in another segment.
+    /// Looks at what has come since it was looked at last.
     pub(super) fn extend<M: Medium>(
         &mut self,
-        medium: &mut M,
+        medium: &mut MediumAround<'_, M>,
         log: LogId,
-        is_complete: bool,
+        extent: Extent,
     ) -> Result<(), MediumError> {
         if self.is_whole {
             return Ok(());
         }
         let file = StoreFile::Segment(log, self.header.number);
+        let refusals = medium.refusals();
         let blocks = (medium.len(file)? / STORE_BLOCK_BYTES as u64).min(SEGMENT_BLOCKS_MAX.into()) as u32;
         let mut window = FileWindow { file, at: 0, bytes: Vec::new() };
         let (copies, mut block) = (self.copies.len(), self.next_block);
@@ -83,23 +108,36 @@ impl SegmentIndex {
             if let Some(taken) = self.take_batch(window.batch_at(medium, block)?, log, block) {
                 block += taken;
                 self.next_block = block;
-            } else if is_complete {
-                block += 1; // it is damaged, or nothing was written here
-            } else {
+            } else if extent == Extent::Written {
                 break;
+            } else {
+                block += 1; // it is damaged, or nothing was written here
             }
         }
-        self.is_whole = is_complete;
+        self.is_whole = extent == Extent::Complete;
         if self.copies.len() > copies {
             self.copies.sort_unstable();
             // The latest counts, though each is the same message.
             self.copies.dedup_by(|later, earlier| later.0 == earlier.0);
         }
-        if is_complete {
+        if self.is_whole {
             self.known.shrink_to_fit();
             self.copies.shrink_to_fit();
         }
+        if medium.refusals() > refusals {
+            self.doubt = medium.refused().cloned();
+        }
         Ok(())
+    }
+
+    /// Something was not found. Where the disk did not give everything back, which is said, all is looked at again, some times.
+    pub(super) fn look_again(&mut self) -> Option<MediumError> {
+        if self.attempts >= STORE_READ_ATTEMPTS {
+            return None;
+        }
+        let doubt = self.doubt.take()?;
+        *self = Self { attempts: self.attempts + 1, ..Self::new(self.header) };
+        Some(doubt)
     }
 
     /// Notes the records of a batch that begins with these bytes. Returns how many blocks it has; `None`: there is none of this segment.
@@ -181,7 +219,7 @@ struct FileWindow {
 }
 
 impl FileWindow {
-    /// The bytes from a block on: a whole batch, if one begins there. What the disk does not give back is nothing.
+    /// The bytes from a block on: a whole batch, if one begins there.
     fn batch_at<M: Medium>(&mut self, medium: &mut M, block: u32) -> Result<&[u8], MediumError> {
         let from = u64::from(block) * STORE_BLOCK_BYTES as u64;
         self.see_to(medium, from, STORE_BLOCK_BYTES)?;
@@ -199,19 +237,8 @@ impl FileWindow {
         }
         self.at = from;
         self.bytes.resize(WINDOW_BYTES.max(len), 0);
-        match medium.read(self.file, from, &mut self.bytes) {
-            Ok(read) => self.bytes.truncate(read),
-            Err(MediumError::Unreadable { .. }) => {
-                self.bytes.truncate(len);
-                self.bytes.fill(0);
-                match medium.read(self.file, from, &mut self.bytes) {
-                    Ok(read) => self.bytes.truncate(read),
-                    Err(MediumError::Unreadable { .. }) => self.bytes.fill(0),
-                    Err(error) => return Err(error),
-                }
-            }
-            Err(error) => return Err(error),
-        }
+        let read = medium.read(self.file, from, &mut self.bytes)?;
+        self.bytes.truncate(read);
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! Owns: a client of its own ([`client`]), which speaks MQTT 3.1.1 over loopback and knows nothing of the broker's code; the
 //! broker's life ([`broker`]).
-//! `CRASH_CYCLES` says how often the broker is killed (40 where nobody says), `CRASH_SEED` repeats what a failed run names.
+//! `CRASH_CYCLES` says how often the broker is killed (40 where nobody says), `CRASH_POWER_CUTS` how often the power goes under it (6), `CRASH_SEED` repeats what a failed run names.
 
 mod backup;
 mod bridges;
@@ -13,14 +13,17 @@ mod cycles;
 mod damage;
 mod ending;
 mod full;
+mod fuse;
 #[path = "../support/http.rs"]
 mod http;
 mod ledger;
 mod long_queues;
+mod mixed;
 mod mosquitto;
 mod owners;
 #[path = "../support/ports.rs"]
 mod ports;
+mod power;
 #[allow(dead_code, reason = "shared with suites that look at requests")]
 #[path = "../support/recorder.rs"]
 mod recorder;
@@ -30,3 +33,4 @@ mod sinks;
 mod slow;
 mod small_disk;
 mod start;
+mod volatile_disk;

@@ -1,68 +1,28 @@
 //! A disk that is slower than its publishers: they are not read, and nobody else notices.
 
-use std::fs;
 use std::io::ErrorKind;
-use std::os::linux::fs::MetadataExt;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::broker::{Broker, DataDirectory};
 use crate::client::{Client, PATIENCE, Received};
-use crate::small_disk::{SmallDisk, on_small_disk};
+use crate::volatile_disk::{VolatileDisk, with_volatile_disks};
 
 const MIB: u64 = 1024 * 1024;
-
-/// A group of processes that write no faster than that to one disk, gone with this.
-struct SlowGroup(PathBuf);
-
-impl SlowGroup {
-    /// `None` where the system has no such groups.
-    fn new(disk: &Path, bytes_per_s: u64, pid: u32) -> Option<Self> {
-        let device = fs::metadata(disk).ok()?.st_dev();
-        let number = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
-        let group = PathBuf::from(format!("/sys/fs/cgroup/blkio/dunlin-test-{pid}"));
-        fs::create_dir(&group).ok()?;
-        let group = Self(group);
-        let limit = format!("{number} {bytes_per_s}");
-        fs::write(group.0.join("blkio.throttle.write_bps_device"), limit).ok()?;
-        fs::write(group.0.join("cgroup.procs"), pid.to_string()).ok()?;
-        Some(group)
-    }
-}
-
-impl Drop for SlowGroup {
-    fn drop(&mut self) {
-        for _ in 0..100 {
-            if fs::remove_dir(&self.0).is_ok() {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(20)); // its process is ending
-        }
-    }
-}
 
 #[test]
 fn a_slow_disk_slows_those_whose_messages_are_kept_and_nobody_else() {
     let name = "slow::a_slow_disk_slows_those_whose_messages_are_kept_and_nobody_else";
-    let data = DataDirectory::new("slow");
-    on_small_disk(name, data.path(), 256 * MIB, |disk| {
-        if matches!(disk, SmallDisk::Shared { .. }) {
-            return; // src/shard/tests/log_room.rs has the same without a disk
-        }
+    // src/shard/tests/log_room.rs has the same without a disk.
+    with_volatile_disks(name, || {
+        let data = DataDirectory::new("slow");
+        let disk = VolatileDisk::new(data.path(), 96 * MIB);
         let flags = ["--shards", "1", "--max-queued-messages", "1000000", "--max-queued-bytes", "1GiB"];
-        let group; // it can go when its process has
         let broker = Broker::start(&data, &flags);
         let mut away = Client::connect(broker.address, "away", false, None).unwrap();
         away.subscribe("q", 1).unwrap();
         away.disconnect();
         std::thread::sleep(Duration::from_secs(1)); // segments are made
-        group = SlowGroup::new(data.path(), MIB, broker.pid());
-        if group.is_none() {
-            eprintln!(
-                "no blkio groups (cgroup v1): nothing is slow here; src/shard/tests/log_room.rs has the same without a disk"
-            );
-            return;
-        }
+        disk.slow_down(MIB);
         let mut publisher = Client::connect(broker.address, "publisher", true, None).unwrap();
         publisher.give_up_sending_after(Duration::from_secs(2)).unwrap();
         let payload = vec![7; 100_000];

@@ -5,6 +5,7 @@
 //! the disk that is there (`--free-space-min`) stands in for a full one.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -23,9 +24,27 @@ pub(crate) enum SmallDisk {
 
 /// Runs a test on a disk of so many bytes, mounted at `path`: in a namespace of its own, where that is possible.
 pub(crate) fn on_small_disk(name: &str, path: &Path, bytes: u64, test: impl FnOnce(&SmallDisk)) {
-    if std::env::var_os(INSIDE).is_some() {
+    let mut test = Some(test);
+    let on_its_own = || {
         let _mounted = Mounted::new(path, bytes);
-        return test(&SmallDisk::Mounted);
+        (test.take().expect("it runs once"))(&SmallDisk::Mounted);
+    };
+    if !in_own_mounts(name, on_its_own) {
+        left_out(&format!(
+            "no mount namespace (not root?): {name} runs on the disk that is there, with --free-space-min"
+        ));
+        let found = statvfs(std::env::temp_dir().as_path()).expect("a file system");
+        let free = found.f_bavail * found.f_frsize;
+        let free_space_min = format!("{}KiB", free.saturating_sub(bytes / 2) / 1024);
+        (test.take().expect("it has not run"))(&SmallDisk::Shared { free_space_min });
+    }
+}
+
+/// Runs a test once more as a process in a mount namespace, and there runs it. `false`: this system does not allow that.
+pub(crate) fn in_own_mounts(name: &str, test: impl FnOnce()) -> bool {
+    if std::env::var_os(INSIDE).is_some() {
+        test();
+        return true;
     }
     match Command::new("unshare").args(["--mount", "--propagation", "private", "true"]).status() {
         Ok(status) if status.success() && has("mkfs.ext4") => {
@@ -35,14 +54,16 @@ pub(crate) fn on_small_disk(name: &str, path: &Path, bytes: u64, test: impl FnOn
             let output = command.env(INSIDE, "1").output().expect("unshare has just run");
             let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
             assert!(output.status.success() && text[0].contains("1 passed"), "{}\n{}", text[0], text[1]);
+            print!("{}", text[0]);
+            true
         }
-        _ => {
-            eprintln!("no mount namespace (not root?): {name} runs on the disk that is there, with --free-space-min");
-            let found = statvfs(std::env::temp_dir().as_path()).expect("a file system");
-            let free = found.f_bavail * found.f_frsize;
-            test(&SmallDisk::Shared { free_space_min: format!("{}KiB", free.saturating_sub(bytes / 2) / 1024) });
-        }
+        _ => false,
     }
+}
+
+/// Says what this machine cannot show, where it is seen even of a test that passes: what macros print is not.
+pub(crate) fn left_out(text: &str) {
+    let _ = writeln!(std::io::stderr(), "left out: {text}");
 }
 
 fn has(program: &str) -> bool {
@@ -79,7 +100,7 @@ fn mount(path: &Path, bytes: u64) {
     fs::remove_file(&image).expect("it was made above");
 }
 
-fn run(command: &mut Command) {
+pub(crate) fn run(command: &mut Command) {
     let output = command.output().expect("a program of util-linux or e2fsprogs");
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }

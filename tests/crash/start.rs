@@ -36,6 +36,14 @@ fn a_directory_that_another_broker_uses_is_refused() {
     let output = fails(&data, &[]);
     assert_eq!(output.status.code(), Some(75));
     assert!(last_line(&output).contains("is in use by another dunlin"), "{output:?}");
+    // Also where somebody has deleted what it is locked by.
+    fs::remove_file(data.path().join("lock")).unwrap();
+    let output = fails(&data, &[]);
+    assert_eq!(output.status.code(), Some(75), "{output:?}");
+    let checked =
+        std::process::Command::new(env!("CARGO_BIN_EXE_dunlin")).args(["store", "check"]).arg(data.path()).output();
+    let told = String::from_utf8_lossy(&checked.unwrap().stderr).into_owned();
+    assert!(told.contains("is in use by another dunlin"), "{told}");
     first.kill();
     Broker::start(&data, &[]).kill();
 }

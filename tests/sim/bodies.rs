@@ -1,7 +1,7 @@
 //! What shards read from the disk of the queues that memory has no room for: late, in the order in which each asked.
 //!
 //! Owns: the messages that each log has, and what was asked for and has not come.
-//! Always holds: what is answered is what was written; where there are disks, the store's own search finds the same on them.
+//! Always holds: what is answered is what was written; where there are disks, the store's own search finds the same on them, unless they were hit there.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -9,8 +9,8 @@ use dunlin::codec::Forwarded;
 use dunlin::ids::MessageId;
 use dunlin::session::{Message, MessageRef};
 use dunlin::shard::{DiskRead, Input};
-use dunlin::store::MessageFinder;
 use dunlin::store::format::MessageRecord;
+use dunlin::store::{MediumError, MessageFinder};
 use dunlin::time::Now;
 
 use crate::oracle::Check;
@@ -87,13 +87,13 @@ impl World {
         let mut bodies = Vec::new();
         for id in messages {
             let written = log.messages.get(&id).ok_or_else(|| format!("{id:?} was never written"))?.clone();
-            // What has happened to a disk is found at the next start.
-            if let Some(disks) = self.disks.as_mut().filter(|disks| !disks.is_hit) {
+            if let Some(disks) = self.disks.as_mut() {
                 let finder = log.finder.get_or_insert_with(|| disks.finder(shard));
-                let found = finder.find(&mut disks.disk, id).map_err(|error| error.to_string())?;
-                let is_same = found.as_ref().is_some_and(|found| found.payload() == written.borrow().payload);
-                if !is_same {
-                    return Err(format!("{id:?} of shard {shard} is not found on its disk, but {found:?}"));
+                match finder.find(&mut disks.disk, id) {
+                    Ok(Some(found)) if found.payload() == written.borrow().payload => {}
+                    // What has happened to the disk is lost at the next start: until then there is what was written.
+                    Ok(None) | Err(MediumError::Unreadable { .. }) if disks.is_lost(shard, id) => {}
+                    found => return Err(format!("{id:?} of shard {shard} is not found on its disk, but {found:?}")),
                 }
             }
             bodies.push((id, Some(written)));

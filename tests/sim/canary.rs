@@ -98,11 +98,13 @@ pub(crate) enum Canary {
     HurryDrain,
     /// Every 5th list of a client's filters lacks its last one.
     SkipFilter,
+    /// Segments are written whose names are not durable.
+    ForgetNames,
 }
 
 impl Canary {
     /// All that break something.
-    pub(crate) const ALL: [Self; 41] = [
+    pub(crate) const ALL: [Self; 42] = [
         Self::LoseMeshMessage,
         Self::SwapPublishes,
         Self::ReusePacketId,
@@ -144,6 +146,7 @@ impl Canary {
         Self::ForgetBans,
         Self::HurryDrain,
         Self::SkipFilter,
+        Self::ForgetNames,
     ];
 
     /// Whether it is for what comes back after a crash to show it, and for nothing before: the model of the log does not look.
@@ -155,6 +158,7 @@ impl Canary {
                 | Self::SkipInboxOnDisk
                 | Self::ReplayTwice
                 | Self::TruncateOnRot
+                | Self::ForgetNames
         )
     }
 }

@@ -31,6 +31,17 @@ pub(crate) const SEGMENT_BYTES: u64 = 96 * 1024;
 /// Most that one write takes.
 const BATCH_MAX_BYTES: usize = 24 * 1024;
 
+/// How far a segment is that is made while the log goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Preparing {
+    /// Its file is to be made.
+    File(SegmentNumber),
+    /// That has its name; how far segments are made is to be noted.
+    Note(SegmentNumber),
+    /// That is noted, and nothing of it synced.
+    Sync(SegmentNumber),
+}
+
 /// The disk, for whoever reads or writes it, and what was written to it where.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SharedDisk(pub(crate) Rc<RefCell<SimDisk>>, pub(crate) Rc<RefCell<BatchLedger>>);
@@ -80,6 +91,7 @@ impl NewLogFiles for SharedDisk {
 pub(super) struct LogOnDisk {
     pub(super) log: LogId,
     writer: RecordWriter,
+    preparing: Option<Preparing>,
     pub(super) under_way: Option<SegmentWrite>,
     /// Until this step the disk does not get on with it.
     pub(super) stalled_until: u64,
@@ -100,6 +112,8 @@ pub(super) struct LogOnDisk {
 #[derive(Debug)]
 pub(crate) struct Disks {
     pub(crate) rng: Rng,
+    /// When names of files become durable.
+    names_rng: Rng,
     pub(crate) disk: SharedDisk,
     manifest: Manifest,
     pub(super) logs: Vec<LogOnDisk>,
@@ -155,9 +169,9 @@ impl Disks {
             last_stamp_ns: 0,
             segment_bytes: SEGMENT_BYTES,
         };
-        let rng = Rng::new(seed ^ 0xd15c_0001);
         Self {
-            rng,
+            rng: Rng::new(seed ^ 0xd15c_0001),
+            names_rng: Rng::new(seed ^ 0xd15c_0002),
             disk: SharedDisk::default(),
             manifest,
             logs: Vec::new(),
@@ -219,6 +233,7 @@ impl Disks {
             self.logs.push(LogOnDisk {
                 log: recovered.log,
                 writer,
+                preparing: None,
                 under_way: None,
                 stalled_until: 0,
                 begun: end.segment.next(),
@@ -276,6 +291,11 @@ impl Disks {
         Ok(lost)
     }
 
+    /// Whether something has happened to the disk where a message was written.
+    pub(crate) fn is_lost(&self, shard: usize, id: MessageId) -> bool {
+        self.is_hit && self.disk.1.borrow().is_hit(self.logs[shard].log, id.0)
+    }
+
     /// What finds messages of a shard's log.
     pub(crate) const fn finder(&self, shard: usize) -> MessageFinder {
         let Manifest { node, generation, .. } = self.manifest;
@@ -319,11 +339,8 @@ impl Disks {
 
     /// Begins a write, if there is one to begin. Where nobody waits any more for company, everything is written.
     pub(crate) fn begin_write(&mut self, shard: usize, now: Now, is_hurried: bool) {
+        self.prepare_segments(shard, is_hurried);
         let LogOnDisk { log, writer, under_way, begun, .. } = &mut self.logs[shard];
-        while let Some(number) = writer.next_to_prepare() {
-            self.disk.prepare(*log, number).expect("the disk makes files");
-            writer.segment_prepared(number);
-        }
         let mono_ns = now.mono_ns + if is_hurried { 3_600_000_000_000 } else { 0 };
         if let Some(write) = writer.next_write(Now { mono_ns, ..now }) {
             let bytes = &write.bytes[write.range.clone()];
@@ -332,6 +349,45 @@ impl Disks {
                 *begun = write.segment;
             }
             *under_way = Some(write);
+        }
+    }
+
+    /// Makes segments as the keeper of files does, one step after the other, and no more than a log can do without where nobody is in a hurry.
+    fn prepare_segments(&mut self, shard: usize, is_hurried: bool) {
+        let LogOnDisk { log, writer, preparing, .. } = &mut self.logs[shard];
+        while let Some(step) = preparing.take().or_else(|| writer.next_to_prepare().map(Preparing::File)) {
+            let mut disk = self.disk.0.borrow_mut();
+            match step {
+                Preparing::File(number) => {
+                    let file = StoreFile::Segment(*log, number);
+                    if !disk.has(file) {
+                        let spare = disk.names().find(|name| matches!(name, StoreFile::Spare(of, _) if of == log));
+                        let files = spare.into_iter().chain([file]).collect::<Vec<_>>();
+                        disk.change_names(*log, &files, |disk| match spare {
+                            Some(spare) => disk.rename(spare, file),
+                            None => assert!(disk.create(file, SEGMENT_BYTES), "nobody has bounded the disk"),
+                        });
+                    }
+                    *preparing = Some(Preparing::Note(number));
+                }
+                Preparing::Note(number) => {
+                    if self.canary != Canary::ForgetNames {
+                        let note = StoreFile::Newest(*log);
+                        let put = |disk: &mut SimDisk| disk.put(note, NewestSegment(number).seal());
+                        disk.change_names(*log, &[note], put);
+                    }
+                    *preparing = Some(Preparing::Sync(number));
+                }
+                Preparing::Sync(number) => {
+                    if self.canary != Canary::ForgetNames {
+                        disk.sync_names(*log);
+                    }
+                    writer.segment_prepared(number);
+                }
+            }
+            if preparing.is_some() && writer.prepared() > 0 && !is_hurried && self.names_rng.percent(50) {
+                return;
+            }
         }
     }
 
@@ -407,7 +463,8 @@ impl Disks {
             Ok::<_, String>(true)
         });
         assert_eq!(written, Ok(true));
-        self.disk.0.borrow_mut().put(StoreFile::Checkpoint(log, number), bytes);
+        let file = StoreFile::Checkpoint(log, number);
+        self.disk.0.borrow_mut().change_names(log, &[file], |disk| disk.put(file, bytes));
         let newer = MadeCheckpoint { number, covered: complete, needed: needed_by(&recovered) };
         let older = made.take().filter(|older| recovered.checkpoint == Some(older.number));
         if let Some(older) = older {
@@ -418,12 +475,13 @@ impl Disks {
                     StoreFile::Segment(_, number) => {
                         self.disk.1.borrow_mut().forget(log, number);
                         let free = (0..4).map(|spare| StoreFile::Spare(log, spare)).find(|spare| !disk.has(*spare));
-                        match free {
+                        let files = free.into_iter().chain([file]).collect::<Vec<_>>();
+                        disk.change_names(log, &files, |disk| match free {
                             Some(spare) => disk.rename(file, spare),
                             None => disk.remove(file),
-                        }
+                        });
                     }
-                    file => disk.remove(file),
+                    file => disk.change_names(log, &[file], |disk| disk.remove(file)),
                 }
             }
         }

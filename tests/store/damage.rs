@@ -92,6 +92,29 @@ fn a_block_that_cannot_be_read_loses_its_batch_and_is_told() {
 }
 
 #[test]
+fn a_file_that_cannot_be_opened_loses_what_is_in_it_and_is_told() {
+    for_each_seed(200, |seed| {
+        let mut world = written(seed);
+        let files: Vec<StoreFile> = world.disk.names().collect();
+        let file = files[world.dice.below(files.len() as u64) as usize];
+        world.disk.break_file(file);
+        let (found, _, scan) = world.read();
+        let StoreFile::Segment(_, broken) = file else { panic!("{file}") };
+        assert_eq!(scan.unreadable, [broken]);
+        assert!(scan.end.segment >= broken && scan.cut_off.is_empty(), "{scan:?}");
+        // What the last segment had is lost without anything behind it that could say so: it is told as a whole.
+        let is_last = world.batches.iter().all(|(segment, ..)| *segment <= broken);
+        for (segment, _, _, first, next) in &world.batches {
+            let there = found.range(*first..*next).count();
+            assert!(if *segment == broken { there == 0 } else { is_last || there > 0 }, "{segment:?}: {scan:?}");
+        }
+        if !is_last {
+            check(&world, &found, &scan);
+        }
+    });
+}
+
+#[test]
 fn a_write_that_went_elsewhere_or_nowhere_is_found_as_soon_as_another_stands_behind_it() {
     for_each_seed(500, |seed| {
         let mut world = World::new(seed);

@@ -19,6 +19,9 @@ pub(crate) struct SimDisk {
     files: BTreeMap<StoreFile, Vec<u8>>,
     under_way: Vec<UnderWay>,
     unreadable: BTreeSet<(StoreFile, u64)>,
+    unopenable: BTreeSet<StoreFile>,
+    /// By log, files as they were before the last change of names, which is not durable yet.
+    unsynced: BTreeMap<LogId, Vec<(StoreFile, Option<Vec<u8>>)>>,
     /// Files that there is room for; beyond it no file can be made.
     pub(crate) files_max: Option<usize>,
     /// How many reads were asked for.
@@ -63,6 +66,20 @@ impl SimDisk {
         self.files.remove(&file);
     }
 
+    /// Changes names of a log's files, durably no sooner than [`Self::sync_names`] or the next such change: whoever makes that has made this one durable.
+    #[allow(dead_code, reason = "one of the suites that have these disks changes names durably alone")]
+    pub(crate) fn change_names(&mut self, log: LogId, files: &[StoreFile], change: impl FnOnce(&mut Self)) {
+        let before = files.iter().map(|file| (*file, self.files.get(file).cloned())).collect();
+        change(self);
+        self.unsynced.insert(log, before);
+    }
+
+    /// The folder of a log is synced.
+    #[allow(dead_code, reason = "as above")]
+    pub(crate) fn sync_names(&mut self, log: LogId) {
+        self.unsynced.remove(&log);
+    }
+
     /// All files.
     pub(crate) fn names(&self) -> impl Iterator<Item = StoreFile> + '_ {
         self.files.keys().copied()
@@ -98,7 +115,7 @@ impl SimDisk {
         }
     }
 
-    /// The power goes: of what was under way each sector may have been written.
+    /// The power goes: of what was under way each sector may have been written, and a change of names that was not synced may not have been.
     pub(crate) fn cut_power(&mut self, dice: &mut Dice) {
         for UnderWay { file, offset, bytes } in std::mem::take(&mut self.under_way) {
             // Mostly a mixture; sometimes all or nothing.
@@ -107,6 +124,13 @@ impl SimDisk {
                 if dice.below(4) < keep {
                     self.store(file, offset + (index * SECTOR_BYTES) as u64, sector);
                 }
+            }
+        }
+        for (file, before) in std::mem::take(&mut self.unsynced).into_values().filter(|_| dice.below(2) == 0).flatten()
+        {
+            match before {
+                Some(bytes) => _ = self.files.insert(file, bytes),
+                None => _ = self.files.remove(&file),
             }
         }
     }
@@ -147,6 +171,12 @@ impl SimDisk {
         self.unreadable.insert((file, block));
     }
 
+    /// A file that cannot be opened from now on.
+    #[allow(dead_code, reason = "one of the suites that have these disks damages other things")]
+    pub(crate) fn break_file(&mut self, file: StoreFile) {
+        self.unopenable.insert(file);
+    }
+
     /// What stands in a file that is stable.
     pub(crate) fn bytes(&self, file: StoreFile) -> &[u8] {
         &self.files[&file]
@@ -170,12 +200,16 @@ impl Medium for SimDisk {
     }
 
     fn len(&mut self, file: StoreFile) -> Result<u64, MediumError> {
+        if self.unopenable.contains(&file) {
+            return Err(MediumError::Unreadable { file, offset: 0 });
+        }
         let bytes = self.files.get(&file);
         bytes.map(|bytes| bytes.len() as u64).ok_or_else(|| MediumError::Failed(format!("no {file}")))
     }
 
     fn read(&mut self, file: StoreFile, offset: u64, into: &mut [u8]) -> Result<usize, MediumError> {
         self.reads += 1;
+        self.len(file)?;
         let last = (offset + into.len() as u64).div_ceil(4096);
         if self.unreadable.range((file, offset / 4096)..(file, last)).next().is_some() {
             return Err(MediumError::Unreadable { file, offset });

@@ -113,13 +113,15 @@ fn show_log(log: &RecoveredLog, out: &mut dyn Write) -> io::Result<u64> {
         )?;
         damaged += 1;
     }
-    for number in &scan.missing {
-        writeln!(out, "  DAMAGED: segment {} is not there, and what was in it is lost", number.0)?;
-        damaged += 1;
-    }
-    for number in &scan.cut_off {
-        writeln!(out, "  DAMAGED: segment {} is shorter than it was made", number.0)?;
-        damaged += 1;
+    for (numbers, what) in [
+        (&scan.missing, "is not there, and what was in it is lost"),
+        (&scan.unreadable, "cannot be read, and what was in it is lost"),
+        (&scan.cut_off, "is shorter than it was made"),
+    ] {
+        for number in numbers {
+            writeln!(out, "  DAMAGED: segment {} {what}", number.0)?;
+            damaged += 1;
+        }
     }
     if state.unmatched > 0 {
         writeln!(out, "  DAMAGED: {} records refer to what is lost", state.unmatched)?;

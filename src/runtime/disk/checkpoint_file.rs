@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
-use std::time::Duration;
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
@@ -12,6 +12,7 @@ use super::directory::Directory;
 use super::error::DirectoryError;
 use super::held::take_unread;
 use super::medium::DirectoryMedium;
+use super::pace::{CheckpointPace, PacedWork};
 use super::prepare::{move_file, remove_file};
 use crate::store::format::{LogId, StoreFile};
 use crate::store::state::LogState;
@@ -24,14 +25,14 @@ pub(super) struct CheckpointFile<'a> {
     pub(super) number: u32,
     /// The newest one that counts: what the state was recovered from, if it was from one. It is never written over.
     pub(super) newest_whole: Option<u32>,
+    /// How fast it is written.
+    pub(super) pace: CheckpointPace,
     /// Closed when the broker stops.
     pub(super) stopped: &'a Receiver<()>,
 }
 
 /// Bytes that are written without a rest.
 const STEP_BYTES: u64 = 1024 * 1024;
-/// A step each so often is 50 MB/s: what acknowledgements wait for has the disk in between.
-const STEP_REST: Duration = Duration::from_millis(20);
 
 impl CheckpointFile<'_> {
     /// Writes all of it, durably. `false`: it was given up.
@@ -85,23 +86,29 @@ impl CheckpointFile<'_> {
 
     /// Gives the length of all; `None`: it was given up.
     fn write_pages(&self, file: &File, state: &LogState, position: u64) -> io::Result<Option<u64>> {
-        let mut written_bytes = 0;
+        let (mut written_bytes, mut work) = (0, self.pace.write());
         let is_written = write_pages((self.log, self.number), (state, position), |pages| {
-            self.write_out(file, pages, &mut written_bytes)
+            self.write_out(file, pages, (&mut written_bytes, &mut work))
         });
         Ok(is_written?.then_some(written_bytes))
     }
 
     /// Writes pages, no faster than the log can spare. `false`: the broker stops.
-    fn write_out(&self, file: &File, pages: Vec<PageWrite>, written_bytes: &mut u64) -> io::Result<bool> {
+    fn write_out(
+        &self,
+        file: &File,
+        pages: Vec<PageWrite>,
+        (written_bytes, work): (&mut u64, &mut PacedWork),
+    ) -> io::Result<bool> {
         for PageWrite { offset, bytes, range } in pages {
             let end = offset + range.len() as u64;
-            file.write_all_at(&bytes[range], offset)?;
+            file.write_all_at(&bytes[range.clone()], offset)?;
             *written_bytes = end;
+            let rest = work.rest_after(range.len() as u64, Instant::now());
             if offset / STEP_BYTES < end / STEP_BYTES {
                 // Its pages leave the cache now, and not all together at the end.
                 file.sync_data()?;
-                if self.stopped.recv_timeout(STEP_REST) != Err(RecvTimeoutError::Timeout) {
+                if self.stopped.recv_timeout(rest) != Err(RecvTimeoutError::Timeout) {
                     return Ok(false);
                 }
             }

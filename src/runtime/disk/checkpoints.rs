@@ -17,15 +17,19 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::checkpoint_file::CheckpointFile;
 use super::directory::Directory;
+use super::failure::LogFailure;
 use super::keeper::{Keeper, KeeperOrder, OrderKind};
 use super::log::LogNews;
 use super::medium::DirectoryMedium;
+use super::pace::{CheckpointPace, PacedMedium};
 use super::progress::LogProgress;
 use super::sparse::SparseSegments;
 use super::survey::SurveyError;
 use super::tell_lost::tell_lost;
 use crate::ids::ShardId;
-use crate::limits::{STORE_CHECKPOINT_SEGMENTS, STORE_COPY_BYTES, STORE_SPACE_RETRY_S};
+use crate::limits::{
+    STORE_CHECKPOINT_SEGMENTS, STORE_COPIES_AT_ONCE_BYTES, STORE_COPY_BYTES, STORE_REST_PER_WORK, STORE_SPACE_RETRY_S,
+};
 use crate::store::format::{LogId, MessageId, SegmentNumber, StoreFile};
 use crate::store::{
     CompleteSegments, DurableEnd, LostParts, MadeCheckpoint, Medium, RecoveredLog, covered_by, needed_by, read_records,
@@ -43,6 +47,8 @@ pub struct CheckpointParts {
     pub segment_bytes: u64,
     /// Least time between two checkpoints of a log.
     pub interval: Duration,
+    /// How fast they are read and written.
+    pub pace: CheckpointPace,
     /// Gives files back.
     pub keeper: Arc<Keeper>,
     /// How far each log has come.
@@ -70,7 +76,7 @@ pub struct WatchedLog {
     lost: LostParts,
     due: Option<Instant>,
     due_when_short: Option<Instant>,
-    /// The last attempt came to nothing: there is none before, whatever is due.
+    /// There is no attempt before, whatever is due: the last one came to nothing, or took long.
     rests_until: Option<Instant>,
     /// Another checkpoint would give segments back, even if nothing is new.
     gives_back_more: bool,
@@ -93,9 +99,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const SHORT_REST: Duration = Duration::from_millis(500);
 /// How long it rests at least after an attempt that came to nothing.
 const FAILED_REST: Duration = Duration::from_secs(STORE_SPACE_RETRY_S as u64);
-/// So much longer than a checkpoint took, at least, until the next one of the log: reading and writing it is a tenth of a core's work and of
-/// a disk's at most.
-const REST_PER_WORK: u32 = 10;
 
 impl WatchedLog {
     /// A log that was read back.
@@ -135,8 +138,11 @@ impl WatchedLog {
     /// One was made, or it came to nothing, which took so long.
     fn note_tried(&mut self, interval: Duration, took: Duration, is_made: bool) {
         let now = Instant::now();
-        self.rests_until = if is_made { None } else { Some(now + FAILED_REST.max(took * REST_PER_WORK)) };
-        self.due = Some(now + interval.max(took * REST_PER_WORK));
+        // However much is new, the disk is others' for half of the time.
+        let is_paced = !self.progress.is_short();
+        let rest = if is_made { took } else { FAILED_REST.max(took * STORE_REST_PER_WORK) };
+        self.rests_until = (!is_made || is_paced).then_some(now + rest);
+        self.due = Some(now + interval.max(took * STORE_REST_PER_WORK));
         self.due_when_short = Some(now + took.max(SHORT_REST));
     }
 }
@@ -175,8 +181,13 @@ impl CheckpointParts {
                 let own = watched.log.shard;
                 let taken = others.iter().map(|(shard, progress)| (*shard, progress.taken(own))).collect::<Vec<_>>();
                 let made = self.make(watched, &taken, stopped);
-                if let Err(error) = &made {
-                    log::event::store_warning(&format_args!("{}: no checkpoint: {error}", watched.log));
+                match &made {
+                    Err(SurveyError::Directory(error)) if error.is_fatal() => {
+                        let failure = LogFailure::new(self.directory.path(), watched.log, error);
+                        (self.tell)(own, LogNews::Failed(failure));
+                    }
+                    Err(error) => log::event::store_warning(&format_args!("{}: no checkpoint: {error}", watched.log)),
+                    Ok(_) => {}
                 }
                 watched.note_tried(self.interval, begun.elapsed(), made.unwrap_or(false));
             }
@@ -193,10 +204,11 @@ impl CheckpointParts {
         // In this order: what is durable meanwhile is in segments that are complete by then.
         let end = if watched.progress.is_short() { watched.progress.durable() } else { DurableEnd::default() };
         let (log, complete) = (watched.log, watched.complete());
-        let mut recovered = self.read(log, complete, end)?;
+        let pace = if watched.progress.is_short() { CheckpointPace::unbounded() } else { self.pace };
+        let mut recovered = self.read(log, (complete, end), (pace, stopped))?;
         if recovered.scan.incomplete > 0 && end.segment > complete {
             // A change is being written: without it there is what is complete.
-            recovered = self.read(log, complete, DurableEnd::default())?;
+            recovered = self.read(log, (complete, DurableEnd::default()), (pace, stopped))?;
         }
         let new = watched.lost.learn(&recovered.scan);
         if !new.is_empty() {
@@ -215,12 +227,12 @@ impl CheckpointParts {
             && let Some(number) = recovered.checkpoint
         {
             let covered = watched.covered;
-            let needed = needed_by(&self.read(log, covered, DurableEnd::default())?);
+            let needed = needed_by(&self.read(log, (covered, DurableEnd::default()), (pace, stopped))?);
             watched.newest = Some(MadeCheckpoint { number, covered, needed });
         }
         let number = recovered.checkpoint.max(watched.newest.as_ref().map(|made| made.number)).unwrap_or(0) + 1;
         let newest_whole = recovered.checkpoint;
-        let file = CheckpointFile { directory: &self.directory, log, number, newest_whole, stopped };
+        let file = CheckpointFile { directory: &self.directory, log, number, newest_whole, pace, stopped };
         if !file.write(&recovered.state, recovered.scan.end.position)? {
             return Ok(false); // the broker stops
         }
@@ -239,9 +251,15 @@ impl CheckpointParts {
         Ok(true)
     }
 
-    fn read(&self, log: LogId, until: SegmentNumber, end: DurableEnd) -> Result<RecoveredLog, SurveyError> {
-        let mut medium = CompleteSegments { medium: DirectoryMedium::new(&self.directory), until, end };
-        Ok(recover_log(&mut medium, self.node, log)?)
+    /// What a log comes to up to there.
+    fn read(
+        &self,
+        log: LogId,
+        (until, end): (SegmentNumber, DurableEnd),
+        (pace, stopped): (CheckpointPace, &Receiver<()>),
+    ) -> Result<RecoveredLog, SurveyError> {
+        let medium = PacedMedium { medium: DirectoryMedium::new(&self.directory), work: pace.read(), stopped };
+        Ok(recover_log(&mut CompleteSegments { medium, until, end }, self.node, log)?)
     }
 
     fn give_back(
@@ -300,7 +318,7 @@ impl CheckpointParts {
             left_bytes = left_bytes.saturating_sub(bytes.len());
             records.extend(bytes);
             count += more;
-            if records.len() >= COPIES_AT_ONCE_BYTES {
+            if records.len() >= STORE_COPIES_AT_ONCE_BYTES {
                 (self.tell)(watched.log.shard, LogNews::Copies { records: std::mem::take(&mut records), count });
                 count = 0;
             }
@@ -318,9 +336,6 @@ impl CheckpointParts {
     }
 }
 
-/// Copies that a shard is told of at once: a turn writes no more.
-const COPIES_AT_ONCE_BYTES: usize = 64 * 1024;
-
 #[cfg(test)]
 mod tests {
     use super::super::sample::{BATCH_BYTES, LOG, NODE, SEGMENT_BYTES, SampleLog};
@@ -334,6 +349,7 @@ mod tests {
             node: NODE,
             segment_bytes: SEGMENT_BYTES,
             interval: Duration::from_secs(60),
+            pace: CheckpointPace::unbounded(),
             keeper: Arc::new(Keeper::start(Arc::clone(&log.directory), SEGMENT_BYTES, 0, |_| {}).unwrap()),
             logs: Vec::new(),
             tell: Box::new(|_, _| {}),

@@ -9,6 +9,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::error::DirectoryError;
 use super::prepare::replace_file;
+use crate::ids::ShardId;
 use crate::limits::STORE_BLOCK_BYTES;
 use crate::store::format::{FormatError, LogId, Manifest, StoreFile};
 
@@ -25,8 +26,8 @@ pub enum Access {
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
-    /// Held for its lock.
-    _lock: Option<File>,
+    /// Held for their locks.
+    _locks: Vec<File>,
 }
 
 /// A manifest that was read.
@@ -52,11 +53,7 @@ impl Directory {
         match (fs::metadata(path), access) {
             (Ok(found), _) if !found.is_dir() => return Err(not_there("it is a file".into())),
             (Ok(_), _) => {}
-            (Err(error), Access::Write) if error.kind() == io::ErrorKind::NotFound => {
-                // Messages are in it: it is for its owner alone.
-                let not_made = |error| DirectoryError::NotWritable { path: path.to_owned(), error };
-                DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(not_made)?;
-            }
+            (Err(error), Access::Write) if error.kind() == io::ErrorKind::NotFound => make_durable_folders(path)?,
             (Err(error), _) => return Err(not_there(error.to_string())),
         }
         let lock = path.join(LOCK);
@@ -65,18 +62,19 @@ impl Directory {
             Access::Write => options.write(true).create(true).truncate(false).mode(0o600),
             Access::Read => options.read(true),
         };
-        let file = match (options.open(&lock), access) {
-            (Ok(file), _) => file,
-            (Err(error), Access::Read) if error.kind() == io::ErrorKind::NotFound => {
+        let mut locks = Vec::new();
+        match options.open(&lock) {
+            Ok(file) => locks.extend(lock_file(path, file, true)?),
+            // Somebody has deleted it: the directory's own lock says whether a broker uses it.
+            Err(error) if access == Access::Read && error.kind() == io::ErrorKind::NotFound && has_manifest(path) => {}
+            Err(error) if access == Access::Read && error.kind() == io::ErrorKind::NotFound => {
                 return Err(not_there("no dunlin has ever used it".into()));
             }
-            (Err(error), _) => return Err(DirectoryError::of(&lock, error)),
-        };
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: Some(file) }),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(DirectoryError::InUse(path.to_owned())),
-            Err(errno) => Err(DirectoryError::of(&lock, errno.into())),
+            Err(error) => return Err(DirectoryError::of(&lock, error)),
         }
+        let own = File::open(path).map_err(|error| DirectoryError::of(path, error))?;
+        locks.extend(lock_file(path, own, locks.is_empty())?);
+        Ok(Self { path: path.to_owned(), _locks: locks })
     }
 
     /// Looks into a directory without taking hold of it, whether somebody else uses it or not. Nothing in it may be changed.
@@ -84,7 +82,9 @@ impl Directory {
         let not_there = |reason: String| DirectoryError::NotThere { path: path.to_owned(), reason };
         match fs::metadata(path) {
             Ok(found) if !found.is_dir() => Err(not_there("it is a file".into())),
-            Ok(_) if path.join(LOCK).exists() => Ok(Self { path: path.to_owned(), _lock: None }),
+            Ok(_) if path.join(LOCK).exists() || has_manifest(path) => {
+                Ok(Self { path: path.to_owned(), _locks: Vec::new() })
+            }
             Ok(_) => Err(not_there("no dunlin has ever used it".into())),
             Err(error) => Err(not_there(error.to_string())),
         }
@@ -186,6 +186,18 @@ impl Directory {
         Ok(path)
     }
 
+    /// Deletes what was made under a manifest that was never written, and the directory if it was made for it.
+    pub(super) fn remove_unfinished(&self, manifest: &Manifest, is_new: bool) {
+        for shard in 0..manifest.shards {
+            let log = LogId { generation: manifest.generation, shard: ShardId(shard as u8) };
+            let _ = fs::remove_dir_all(self.path.join(log.to_string()));
+        }
+        if is_new {
+            let _ = fs::remove_file(self.path.join(LOCK));
+            let _ = fs::remove_dir(&self.path);
+        }
+    }
+
     /// Deletes what an earlier broker left behind that counts for nothing: logs of other generations than the manifest's, and
     /// files that were never completed.
     pub fn remove_leftovers(&self, manifest: &Manifest) -> Result<(), DirectoryError> {
@@ -210,11 +222,49 @@ impl Directory {
     }
 }
 
+/// Locks a file of a data directory, or the directory itself, against every other process. `None`: the file system has no lock for it, and
+/// it can do without.
+fn lock_file(path: &Path, file: File, is_needed: bool) -> Result<Option<File>, DirectoryError> {
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(DirectoryError::InUse(path.to_owned())),
+        Err(errno) if is_needed => Err(DirectoryError::of(path, errno.into())),
+        Err(_) => Ok(None),
+    }
+}
+
+fn has_manifest(path: &Path) -> bool {
+    [StoreFile::Manifest, StoreFile::ManifestCopy].iter().any(|file| path.join(file.to_string()).exists())
+}
+
 /// Whether a file has been written to: those that were only made are zeros.
 fn begins_with_something(path: &Path) -> io::Result<bool> {
     let mut first = Vec::new();
     File::open(path)?.take(STORE_BLOCK_BYTES as u64).read_to_end(&mut first)?;
     Ok(first.iter().any(|byte| *byte != 0))
+}
+
+/// Makes a data directory and the folders that it is in, each for its owner alone, since messages will be in it. Their names are made durable from above
+/// to below: what is durable in a folder without a name is lost.
+fn make_durable_folders(path: &Path) -> Result<(), DirectoryError> {
+    let missing: Vec<&Path> = path.ancestors().take_while(|folder| fs::metadata(folder).is_err()).collect();
+    let not_made = |error| DirectoryError::NotWritable { path: path.to_owned(), error };
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(not_made)?;
+    let named = missing.into_iter().rev().filter(|folder| !folder.as_os_str().is_empty());
+    named.into_iter().try_for_each(sync_name)
+}
+
+/// Makes the name of a folder durable that was just made, or by a start that was cut off.
+fn sync_name(folder: &Path) -> Result<(), DirectoryError> {
+    match super::prepare::sync_folder_of(folder) {
+        // Who may make something in a folder need not be allowed to read it: then everything of the file system is written.
+        Err(DirectoryError::NotWritable { error, .. }) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let of = |error| DirectoryError::Unsynced { path: folder.to_owned(), error };
+            let opened = File::open(folder).map_err(of)?;
+            rustix::fs::syncfs(opened).map_err(|errno| of(errno.into()))
+        }
+        synced => synced,
+    }
 }
 
 /// A folder that is there for good, for its owner alone.

@@ -72,6 +72,14 @@ pub enum DirectoryError {
         /// What is wrong.
         error: FormatError,
     },
+    /// Nobody knows which of its names are on the disk.
+    #[error("{}: which files are in it could not be made durable: {error}", path.display())]
+    Unsynced {
+        /// The folder.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
     /// Something else about it.
     #[error("{}: {error}", path.display())]
     Other {
@@ -87,8 +95,29 @@ impl DirectoryError {
     pub(in crate::runtime) fn is_full(&self) -> bool {
         match self {
             Self::Full { .. } => true,
-            Self::NotWritable { error, .. } => error.kind() == io::ErrorKind::StorageFull,
+            Self::NotWritable { error, .. } => {
+                matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            }
             _ => false,
+        }
+    }
+
+    /// Whether nothing can be written any more: that is never tried again. A sync that failed may be said to have gone well the next time, without having
+    /// done anything.
+    pub(in crate::runtime) fn is_of_the_whole_disk(&self) -> bool {
+        let errno = self.errno();
+        matches!(self, Self::Unsynced { .. }) || matches!(errno, Some(libc::EROFS | libc::ENXIO | libc::ENODEV))
+    }
+
+    /// Whether the disk has failed what was to be written.
+    pub(in crate::runtime) fn is_fatal(&self) -> bool {
+        self.is_of_the_whole_disk() || matches!(self.errno(), Some(libc::EIO | libc::EBADMSG | libc::EUCLEAN))
+    }
+
+    fn errno(&self) -> Option<i32> {
+        match self {
+            Self::NotWritable { error, .. } | Self::Other { error, .. } => error.raw_os_error(),
+            _ => None,
         }
     }
 
@@ -96,9 +125,10 @@ impl DirectoryError {
     pub(in crate::runtime) fn of(path: &Path, error: io::Error) -> Self {
         let path = path.to_owned();
         match error.kind() {
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::StorageFull => {
-                Self::NotWritable { path, error }
-            }
+            io::ErrorKind::PermissionDenied
+            | io::ErrorKind::ReadOnlyFilesystem
+            | io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded => Self::NotWritable { path, error },
             _ => Self::Other { path, error },
         }
     }

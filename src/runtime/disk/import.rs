@@ -1,7 +1,7 @@
 //! `dunlin store import`: what `dunlin store export` wrote becomes a data directory again, and so does what Mosquitto keeps.
 //!
 //! Always holds: a directory that has been used is refused; the manifest comes last, so one whose import was not finished is no data
-//! directory; a line that cannot be read ends it, and is named. A message that many sessions are to get is written once a log.
+//! directory, and nothing is left of one that failed; a line that cannot be read ends it, and is named. A message that many sessions are to get is written once a log.
 //! An export does not have, and so an import does not: deletions of retained messages that are still remembered, and publishers that
 //! have no session, by whom No Local is told.
 
@@ -79,9 +79,13 @@ fn import_lines(request: &StoreRequest, input: &mut dyn BufRead) -> Result<(), I
     if first.number("format", u16::MAX.into())? > FORMAT_VERSION.into() {
         return Err(first.error(format!("it is of a newer format than {FORMAT_VERSION}, which this dunlin knows")));
     }
-    let shards = first.number("shards", SHARDS_MAX as u64)?.max(1) as usize;
+    let shards = first.number("shards", SHARDS_MAX as u64)? as usize;
+    if shards == 0 {
+        return Err(first.error("\"shards\" is 0, and no directory has none"));
+    }
     let node_name = if request.is_named { &request.node_name } else { first.text("node_name")? };
     let request = StoreRequest { node_name: node_name.to_owned(), shards, ..request.clone() };
+    let is_new = !request.path.exists();
     let directory = Arc::new(Directory::open(&request.path, Access::Write)?);
     if directory.manifest()?.is_some() {
         return Err(ImportError::Used(request.path.display().to_string()));
@@ -89,14 +93,28 @@ fn import_lines(request: &StoreRequest, input: &mut dyn BufRead) -> Result<(), I
     directory.check_unused()?;
     let made = Timestamp(first.number("made_unix_ms", u64::MAX)?);
     let manifest = Manifest { made, epoch: 1, ..new_manifest(&request) };
-    let mut import = Import::begin(&directory, &request, &manifest)?;
+    let made = import_into(&directory, &request, &manifest, &mut lines);
+    if made.is_err() {
+        // It would take room, and be nothing.
+        directory.remove_unfinished(&manifest, is_new);
+    }
+    made
+}
+
+fn import_into(
+    directory: &Arc<Directory>,
+    request: &StoreRequest,
+    manifest: &Manifest,
+    lines: &mut NumberedLines<'_>,
+) -> Result<(), ImportError> {
+    let mut import = Import::begin(directory, request, manifest)?;
     while let Some(line) = lines.read_next()? {
         import.take(&line)?;
     }
     for log in import.logs {
         log.log.finish()?;
     }
-    Ok(directory.write_manifest(&manifest)?)
+    Ok(directory.write_manifest(manifest)?)
 }
 
 struct ImportedLog<'a> {

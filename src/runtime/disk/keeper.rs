@@ -12,8 +12,9 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::directory::{Directory, make_folder};
 use super::error::DirectoryError;
 use super::held::take_unread;
-use super::prepare::{SegmentFile, make_segment, move_file, open_segment, remove_file, replace_file};
+use super::prepare::{SegmentFile, make_segment, move_file, open_segment, remove_file, replace_file, sync_folder_of};
 use super::space::space_of;
+use crate::limits::{STORE_ORDERS_MAX, STORE_QUARANTINED_MAX, STORE_SPARES_MAX};
 use crate::store::format::{LogId, NewestSegment, SegmentNumber, StoreFile};
 
 /// What is to be done about a log's files.
@@ -68,10 +69,6 @@ struct Work {
 
 /// Where damaged files go that are not needed any more.
 const QUARANTINE: &str = "quarantine";
-/// Orders that wait for the disk. Each log has a few at a time.
-const ORDERS_MAX: usize = 1024;
-/// Spare files of a log; more are deleted, so that a burst does not keep its room for ever.
-const SPARES_MAX: usize = 4;
 
 impl Keeper {
     /// Does one order on the thread that calls.
@@ -104,7 +101,7 @@ impl Keeper {
         reserve_bytes: u64,
         report: impl Fn(KeeperReport) + Send + 'static,
     ) -> std::io::Result<Self> {
-        let (orders, taken) = bounded(ORDERS_MAX);
+        let (orders, taken) = bounded(STORE_ORDERS_MAX);
         let work = Work { directory, segment_bytes, reserve_bytes };
         let thread = std::thread::Builder::new().name("keeper".into()).spawn(move || work.run(&taken, report))?;
         Ok(Self { orders: Some(orders), thread: Some(thread) })
@@ -142,7 +139,7 @@ impl Work {
             OrderKind::Recycle(number) => {
                 let segment = path(StoreFile::Segment(log, number));
                 let spares = self.spares(log);
-                let free = (0..SPARES_MAX as u32).find(|number| !spares.contains(number));
+                let free = (0..STORE_SPARES_MAX as u32).find(|number| !spares.contains(number));
                 match free.filter(|_| self.is_whole(&segment)) {
                     Some(free) => move_file(&segment, &path(StoreFile::Spare(log, free)))?,
                     None => remove_file(&segment)?,
@@ -153,13 +150,29 @@ impl Work {
                 let aside = self.directory.path().join(QUARANTINE).join(file.to_string().replace('/', "-"));
                 make_folder(&self.directory.path().join(QUARANTINE))?;
                 move_file(&path(file), &aside)?;
+                self.remove_oldest_aside()?;
             }
             OrderKind::DropCheckpoint(number) => remove_file(&path(StoreFile::Checkpoint(log, number)))?,
         }
         Ok(None)
     }
 
-    /// A segment that is there already was prepared before a restart.
+    /// Files that were put aside are kept, but for the oldest ones where they are many.
+    fn remove_oldest_aside(&self) -> Result<(), DirectoryError> {
+        let folder = self.directory.path().join(QUARANTINE);
+        let of = |error| DirectoryError::of(&folder, error);
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(&folder).map_err(of)? {
+            let entry = entry.map_err(of)?;
+            files.push((entry.metadata().and_then(|found| found.modified()).map_err(of)?, entry.path()));
+        }
+        files.sort_unstable();
+        let many = files.len().saturating_sub(STORE_QUARANTINED_MAX);
+        files[..many].iter().try_for_each(|(_, path)| remove_file(path))
+    }
+
+    /// A segment that is there already was prepared before a restart, or before an attempt that came to nothing: whether its name is on the disk is not
+    /// known.
     fn prepare(
         &self,
         log: LogId,
@@ -168,7 +181,9 @@ impl Work {
     ) -> Result<SegmentFile, DirectoryError> {
         let path = |file: StoreFile| self.directory.path_of(file);
         let segment = path(StoreFile::Segment(log, number));
-        if !self.is_whole(&segment) {
+        if self.is_whole(&segment) {
+            sync_folder_of(&segment)?;
+        } else {
             let spare = self.unread_spare(log)?;
             if spare.is_none() {
                 self.check_room(left_to_others_bytes)?;
@@ -304,7 +319,7 @@ mod tests {
         let path = folder("sizes");
         let directory = Arc::new(Directory::open(&path, Access::Write).unwrap());
         directory.make_log(LOG).unwrap();
-        for number in 0..SPARES_MAX as u32 {
+        for number in 0..STORE_SPARES_MAX as u32 {
             fs::write(directory.path_of(StoreFile::Spare(LOG, number)), vec![0; 32 * 1024]).unwrap();
         }
         let [one, two] = [1, 2].map(SegmentNumber);
@@ -344,6 +359,27 @@ mod tests {
     }
 
     #[test]
+    fn damaged_files_are_put_aside_and_the_oldest_go() {
+        let path = folder("aside");
+        let directory = Arc::new(Directory::open(&path, Access::Write).unwrap());
+        directory.make_log(LOG).unwrap();
+        let numbers: Vec<_> = (1..=STORE_QUARANTINED_MAX as u32 + 2).map(SegmentNumber).collect();
+        for (age_s, number) in numbers.iter().rev().enumerate() {
+            let segment = fs::File::create(directory.path_of(StoreFile::Segment(LOG, *number))).unwrap();
+            segment.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(age_s as u64)).unwrap();
+        }
+        let orders: Vec<_> = numbers.iter().map(|number| OrderKind::PutAside(*number)).collect();
+        assert!(run(&directory, 0, &orders).iter().all(Result::is_ok));
+        assert_eq!(names(&path), [""; 0]);
+        let aside = fs::read_dir(path.join(QUARANTINE)).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut aside: Vec<_> = aside.map(|name| name.into_string().unwrap()).collect();
+        aside.sort();
+        assert_eq!(aside.len(), STORE_QUARANTINED_MAX);
+        assert_eq!(aside[0], "log-1-0-segment-0000000003", "the two oldest are gone");
+        fs::remove_dir_all(path).unwrap();
+    }
+
+    #[test]
     fn spare_files_do_not_pile_up_and_what_is_gone_may_be_deleted_again() {
         let path = folder("spares");
         let directory = Arc::new(Directory::open(&path, Access::Write).unwrap());
@@ -352,7 +388,7 @@ mod tests {
         let orders: Vec<OrderKind> =
             numbers.clone().map(OrderKind::Prepare).chain(numbers.map(OrderKind::Recycle)).collect();
         assert!(run(&directory, 0, &orders).iter().all(Result::is_ok));
-        assert_eq!(names(&path).len(), SPARES_MAX);
+        assert_eq!(names(&path).len(), STORE_SPARES_MAX);
         assert_eq!(run(&directory, 0, &[OrderKind::DropCheckpoint(9)]), [Ok(())]);
         fs::remove_dir_all(path).unwrap();
     }

@@ -14,7 +14,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crossbeam_channel::Receiver;
 
 use super::body_reader::{BodyReader, QueuedBodies, ReadOrder};
+use super::directory::Directory;
 use super::error::DirectoryError;
+use super::failure::LogFailure;
 use super::keeper::{Keeper, KeeperOrder, KeeperReport, OrderKind};
 use super::prepare::SegmentFile;
 use super::progress::{LogProgress, Taken};
@@ -23,9 +25,7 @@ use crate::limits::{
 };
 use crate::shard::DiskRead;
 use crate::store::format::{LogId, SegmentNumber};
-use crate::store::{
-    DurableEnd, LogConfig, LogEnd, LogRoom, Position, RecordGroup, RecordWriter, SegmentWrite, WriteError,
-};
+use crate::store::{DurableEnd, LogConfig, LogEnd, LogRoom, Position, RecordGroup, RecordWriter, SegmentWrite};
 use crate::telemetry::log;
 use crate::time::{Deadline, Now};
 
@@ -43,6 +43,8 @@ pub enum LogNews {
     },
     /// Messages that a shard has asked for.
     Bodies(QueuedBodies),
+    /// The disk has failed whoever makes checkpoints.
+    Failed(LogFailure),
 }
 
 /// What a log is made of.
@@ -50,6 +52,8 @@ pub enum LogNews {
 pub struct LogParts {
     /// Which it is.
     pub config: LogConfig,
+    /// Where it is.
+    pub directory: Arc<Directory>,
     /// Where it goes on.
     pub end: LogEnd,
     /// The segment that is written next.
@@ -85,6 +89,7 @@ pub struct FileWrite {
 #[derive(Debug)]
 pub struct DiskLog {
     log: LogId,
+    directory: Arc<Directory>,
     segment_bytes: u64,
     writer: RecordWriter,
     /// The segment that is written, and those that are ready behind it.
@@ -112,6 +117,10 @@ pub struct DiskLog {
     has_nothing_left: bool,
     /// Orders that could not be given, or failed.
     again: Vec<OrderKind>,
+    /// It was told that something has to be tried again which is not for want of room.
+    is_delay_told: bool,
+    /// The disk has failed, other than in a write.
+    failure: Option<LogFailure>,
     retry_at: Option<Deadline>,
     copies: VecDeque<(Vec<u8>, u32)>,
     bodies: VecDeque<QueuedBodies>,
@@ -124,13 +133,14 @@ pub struct DiskLog {
 impl DiskLog {
     /// Goes on with a log.
     pub fn new(parts: LogParts) -> Self {
-        let LogParts { config, end, first, short, keeper, reader, news, progress, short_logs } = parts;
+        let LogParts { config, directory, end, first, short, keeper, reader, news, progress, short_logs } = parts;
         let mut writer = RecordWriter::new(config, end);
         let asked = writer.next_to_prepare();
         debug_assert_eq!(asked, Some(first.number), "the first one was made at the start");
         writer.segment_prepared(first.number);
         let mut log = Self {
             log: config.log,
+            directory,
             segment_bytes: config.segment_bytes,
             writer,
             files: VecDeque::from([first]),
@@ -148,6 +158,8 @@ impl DiskLog {
             is_delayed: false,
             has_nothing_left: false,
             again: Vec::new(),
+            is_delay_told: false,
+            failure: None,
             retry_at: None,
             copies: VecDeque::new(),
             bodies: VecDeque::new(),
@@ -222,8 +234,9 @@ impl DiskLog {
     }
 
     /// A write has come to its end. Gives the position up to which everything is durable.
-    pub fn written(&mut self, bytes: Vec<u8>, result: Result<usize, i32>) -> Result<Position, WriteError> {
-        let durable = self.writer.written(bytes, result)?;
+    pub fn written(&mut self, bytes: Vec<u8>, result: Result<usize, i32>) -> Result<Position, LogFailure> {
+        let failed = |error| LogFailure::of_write(self.directory.path(), self.log, error);
+        let durable = self.writer.written(bytes, result).map_err(failed)?;
         while let Some(&(position, taken)) = self.taken.front()
             && position <= durable
         {
@@ -239,6 +252,11 @@ impl DiskLog {
         }
         self.order_segments();
         Ok(Position(durable))
+    }
+
+    /// Why the log cannot go on, if what was to be done about its files has shown that.
+    pub const fn take_failure(&mut self) -> Option<LogFailure> {
+        self.failure.take()
     }
 
     /// What there is room for, if that has changed since it was asked last.
@@ -270,6 +288,7 @@ impl DiskLog {
                     self.copies.push_back((records, count));
                 }
                 LogNews::Bodies(bodies) => self.bodies.push_back(bodies),
+                LogNews::Failed(failure) => self.failure = Some(failure),
             }
         }
         if self.retry_at.is_some_and(|at| at.is_due(now)) {
@@ -310,6 +329,7 @@ impl DiskLog {
     fn take_report(&mut self, KeeperReport { order, result }: KeeperReport) {
         let is_segment = matches!(order.kind, OrderKind::Prepare(_) | OrderKind::PrepareReserved(_));
         self.is_preparing &= !is_segment;
+        self.is_delay_told &= result.is_err();
         match result {
             Ok(Some(file)) => {
                 self.wanted = None;
@@ -320,14 +340,27 @@ impl DiskLog {
                 }
             }
             Ok(None) => {}
-            Err(error) if is_segment => {
+            // A file that cannot be given back is one file's rot; it is told, and tried again.
+            Err(error) if if is_segment { error.is_fatal() } else { error.is_of_the_whole_disk() } => {
+                self.failure = Some(LogFailure::new(self.directory.path(), self.log, &error));
+            }
+            Err(error) if is_segment && error.is_full() => {
                 self.has_nothing_left |= matches!(order.kind, OrderKind::PrepareReserved(_));
                 self.is_delayed = true;
                 if !self.is_short {
                     self.set_short(true, &error);
                 }
             }
-            Err(_) => self.again.push(order.kind),
+            Err(error) => {
+                if !std::mem::replace(&mut self.is_delay_told, true) {
+                    log::event::store_delayed(self.log.shard.0.into(), &error);
+                }
+                if is_segment {
+                    self.is_delayed = true;
+                } else {
+                    self.again.push(order.kind);
+                }
+            }
         }
     }
 
@@ -404,9 +437,10 @@ mod tests {
         };
         let progress = Arc::new(LogProgress::new(first.number, std::iter::once(0)));
         let (end, short_logs) = (LogEnd::default(), Arc::new(AtomicUsize::new(0)));
-        let (keeper, reader) = (Arc::new(keeper.unwrap()), BodyReader::start(directory, [1; 16], 1, |_, _| {}));
+        let (keeper, reader) =
+            (Arc::new(keeper.unwrap()), BodyReader::start(Arc::clone(&directory), [1; 16], 1, |_, _| {}));
         let reader = Arc::new(reader.unwrap());
-        let parts = LogParts { config, end, first, short: None, keeper, reader, news, progress, short_logs };
+        let parts = LogParts { config, directory, end, first, short: None, keeper, reader, news, progress, short_logs };
         (DiskLog::new(parts), path)
     }
 
@@ -452,6 +486,50 @@ mod tests {
             write(&mut log);
         }
         assert_eq!(log.take_room(), Some(LogRoom::Enough));
+        drop(log);
+        std::fs::remove_dir_all(path).unwrap();
+    }
+
+    fn report(number: u32, error: DirectoryError) -> KeeperReport {
+        let order = KeeperOrder { log: ID, kind: OrderKind::Prepare(SegmentNumber(number)) };
+        KeeperReport { order, result: Err(error) }
+    }
+
+    #[test]
+    fn what_keeps_a_segment_from_being_made_is_told_apart() {
+        let (mut log, path) = log("kinds", 0);
+        until(&mut log, at(0), |log| log.writer.prepared() == STORE_SEGMENTS_PREPARED);
+        let of = |errno| DirectoryError::of(&path, std::io::Error::from_raw_os_error(errno));
+        for errno in [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EACCES] {
+            log.take_report(report(9, of(errno)));
+            assert!(!log.is_short && log.take_failure().is_none() && log.is_delayed && log.is_delay_told, "{errno}");
+            // It is tried again, and tells the next time again.
+            log.take_news(at(5));
+            log.take_news(at(7));
+            assert!(!log.is_delayed && log.retry_at.is_none(), "{errno}");
+            log.take_report(KeeperReport { order: report(9, of(errno)).order, result: Ok(None) });
+            assert!(!log.is_delay_told, "{errno}");
+        }
+        for errno in [libc::ENOSPC, libc::EDQUOT] {
+            log.take_report(report(9, of(errno)));
+            assert!(log.is_short && log.take_failure().is_none(), "{errno}");
+            log.set_short(false, &"for the next one");
+        }
+        let error = std::io::Error::from_raw_os_error(libc::ENOSPC);
+        let unsynced = DirectoryError::Unsynced { path: path.clone(), error };
+        for error in [of(libc::EIO), of(libc::EROFS), of(libc::EUCLEAN), unsynced] {
+            log.take_report(report(9, error));
+            let text = log.take_failure().expect("it cannot go on").to_string();
+            assert!(!log.is_short && text.starts_with("shard 0: ") && text.contains(path.to_str().unwrap()), "{text}");
+        }
+        let recycle = |errno| KeeperReport {
+            order: KeeperOrder { log: ID, kind: OrderKind::Recycle(SegmentNumber(1)) },
+            result: Err(of(errno)),
+        };
+        log.take_report(recycle(libc::EIO));
+        assert!(log.take_failure().is_none() && log.again.len() == 1, "one file is one file");
+        log.take_report(recycle(libc::EROFS));
+        assert!(log.take_failure().is_some() && log.again.len() == 1);
         drop(log);
         std::fs::remove_dir_all(path).unwrap();
     }

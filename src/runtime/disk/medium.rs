@@ -39,11 +39,20 @@ impl<'a> DirectoryMedium<'a> {
         }
         if !self.open.contains_key(&name) {
             let path = self.directory.path_of(name);
-            let file = File::open(&path).map_err(|error| failed(&path, &error))?;
+            let file = File::open(&path).map_err(|error| failed_at(&path, (name, 0), &error))?;
             self.open.insert(name, file);
         }
         Ok(&self.open[&name])
     }
+}
+
+/// Whether the disk itself refuses, or the file system that finds its own checksum wrong: that is one file's, or one block's.
+fn is_unreadable(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EIO | libc::EBADMSG | libc::EUCLEAN))
+}
+
+fn failed_at(path: &std::path::Path, (file, offset): (StoreFile, u64), error: &io::Error) -> MediumError {
+    if is_unreadable(error) { MediumError::Unreadable { file, offset } } else { failed(path, error) }
 }
 
 fn failed(path: &std::path::Path, error: &io::Error) -> MediumError {
@@ -68,7 +77,7 @@ impl Medium for DirectoryMedium<'_> {
 
     fn len(&mut self, file: StoreFile) -> Result<u64, MediumError> {
         let path = self.directory.path_of(file);
-        self.file(file)?.metadata().map(|found| found.len()).map_err(|error| failed(&path, &error))
+        self.file(file)?.metadata().map(|found| found.len()).map_err(|error| failed_at(&path, (file, 0), &error))
     }
 
     fn read(&mut self, name: StoreFile, offset: u64, into: &mut [u8]) -> Result<usize, MediumError> {
@@ -80,11 +89,7 @@ impl Medium for DirectoryMedium<'_> {
                 Ok(0) => break,
                 Ok(more) => read += more,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // The disk itself, and the file system that finds its own checksum wrong.
-                Err(error) if matches!(error.raw_os_error(), Some(libc::EIO | libc::EBADMSG | libc::EUCLEAN)) => {
-                    return Err(MediumError::Unreadable { file: name, offset });
-                }
-                Err(error) => return Err(failed(&path, &error)),
+                Err(error) => return Err(failed_at(&path, (name, offset), &error)),
             }
         }
         if let Some(progress) = self.progress {

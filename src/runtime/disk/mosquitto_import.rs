@@ -358,6 +358,7 @@ mod tests {
             segment_bytes: STORE_SEGMENT_MIN_BYTES,
             reserve_bytes: 0,
             checkpoint_interval_s: 60,
+            checkpoint_pace_bytes: 1024 * 1024,
             queued_memory_bytes: 0,
             random: [1, 2, 3, 4],
             now: Now { mono_ns: 1, unix_ms: 1_700_000_000_000 },

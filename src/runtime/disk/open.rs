@@ -23,7 +23,7 @@ use crate::ids::{NameKey, ShardId};
 use crate::session::Message;
 use crate::shard::{read_messages, rewrite};
 use crate::store::format::{LogId, Manifest, MessageId, StoreFile};
-use crate::store::{Medium, RecoveredLog, join_logs, recover_log};
+use crate::store::{Medium, MediumError, RecoveredLog, join_logs, recover_log};
 use crate::time::Timestamp;
 
 /// A directory to serve from.
@@ -130,7 +130,12 @@ fn recover(
         directory.make_log(*log)?;
         let mut medium = DirectoryMedium::new(directory);
         for file in medium.files(*log)? {
-            progress.expect(medium.len(file)?);
+            match medium.len(file) {
+                Ok(len) => progress.expect(len),
+                // It is told with what is lost.
+                Err(MediumError::Unreadable { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
     }
     in_parallel(logs, |log| {
@@ -159,7 +164,11 @@ fn open_log(
     let (messages, lost) = read_messages(&mut medium, &recovered, queued_bytes, request.now)?;
     let first = prepare_first(directory, request, &recovered)?;
     let sizes = (request.segment_bytes, request.reserve_bytes);
-    let short = Keeper::check_now(directory, sizes, log, first.number.next()).err();
+    let short = match Keeper::check_now(directory, sizes, log, first.number.next()) {
+        Ok(()) => None,
+        Err(error) if error.is_full() => Some(error),
+        Err(error) => return Err(error.into()),
+    };
     Ok(OpenLog { recovered, messages, lost, first, short })
 }
 

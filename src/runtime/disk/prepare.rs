@@ -133,10 +133,12 @@ pub fn remove_file(path: &Path) -> Result<(), DirectoryError> {
 }
 
 pub(super) fn sync_folder_of(path: &Path) -> Result<(), DirectoryError> {
-    sync_folder(path.parent().unwrap_or_else(|| Path::new(".")))
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    sync_folder(folder.unwrap_or_else(|| Path::new(".")))
 }
 
 /// Makes durable which files are in a folder.
 pub(super) fn sync_folder(path: &Path) -> Result<(), DirectoryError> {
-    File::open(path).and_then(|folder| folder.sync_all()).map_err(|error| DirectoryError::of(path, error))
+    let folder = File::open(path).map_err(|error| DirectoryError::of(path, error))?;
+    folder.sync_all().map_err(|error| DirectoryError::Unsynced { path: path.to_owned(), error })
 }

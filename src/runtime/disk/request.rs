@@ -23,6 +23,8 @@ pub struct StoreRequest {
     pub reserve_bytes: u64,
     /// Least time between two checkpoints of a log.
     pub checkpoint_interval_s: u32,
+    /// What checkpoints write in a second.
+    pub checkpoint_pace_bytes: u64,
     /// How much of what is queued is to be in memory at once.
     pub queued_memory_bytes: u64,
     /// Drawn by whoever asks: names a directory that is made, and keys the names in it.

@@ -10,6 +10,7 @@ use crossbeam_channel::bounded;
 use super::checkpoint_file::CheckpointFile;
 use super::directory::{Access, Directory};
 use super::medium::DirectoryMedium;
+use super::pace::CheckpointPace;
 use super::prepare::replace_file;
 use crate::ids::{Qos, ShardId, WriteStamp};
 use crate::store::format::{LogId, LogRecord, MessageId, MessageRecord, NewestSegment, SegmentNumber, StoreFile};
@@ -80,7 +81,8 @@ impl SampleLog {
         let (_open, stopped) = bounded(0);
         let recovered = self.recover();
         let newest_whole = recovered.checkpoint;
-        let file = CheckpointFile { directory: &self.directory, log: LOG, number, newest_whole, stopped: &stopped };
+        let (directory, pace) = (&*self.directory, CheckpointPace::unbounded());
+        let file = CheckpointFile { directory, log: LOG, number, newest_whole, pace, stopped: &stopped };
         assert!(file.write(&recovered.state, recovered.scan.end.position).unwrap());
     }
 

@@ -8,6 +8,7 @@ use super::directory::Directory;
 use super::error::DirectoryError;
 use super::held::take_unread;
 use super::medium::DirectoryMedium;
+use super::pace::CheckpointPace;
 use super::prepare::{move_file, remove_file};
 use crate::store::format::StoreFile;
 use crate::store::{Medium, RecoveredLog, needed_by};
@@ -33,7 +34,8 @@ pub(super) fn free_segments(directory: &Directory, recovered: &RecoveredLog) -> 
     // Two, of the same state: whichever is read, it needs none of them.
     let (_open, stopped) = bounded(0);
     for (number, newest_whole) in [(newest + 1, *checkpoint), (newest + 2, Some(newest + 1))] {
-        let file = CheckpointFile { directory, log: *log, number, newest_whole, stopped: &stopped };
+        let pace = CheckpointPace::unbounded();
+        let file = CheckpointFile { directory, log: *log, number, newest_whole, pace, stopped: &stopped };
         file.write(state, scan.end.position)?;
     }
     for file in DirectoryMedium::new(directory).files(*log).unwrap_or_default() {

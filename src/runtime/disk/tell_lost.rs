@@ -18,6 +18,9 @@ pub fn tell_lost(log: LogId, lost: &LostParts) {
     for number in &lost.missing {
         store_damaged(&format_args!("{log}: segment {} is not there, and what was in it is lost", number.0));
     }
+    for number in &lost.unreadable {
+        store_damaged(&format_args!("{log}: segment {} cannot be read, and what was in it is lost", number.0));
+    }
     for number in &lost.cut_off {
         store_damaged(&format_args!("{log}: segment {} is shorter than it was made", number.0));
     }

@@ -30,7 +30,7 @@ fn calls(description: &Value) -> String {
         shape(&mut text, name, schema);
     }
     text.push('\n');
-    text
+    text.replace("|  |", "| |")
 }
 
 fn call(text: &mut String, name: &str, operation: &Value) {

@@ -20,6 +20,7 @@ mod hearing;
 mod hold_back;
 mod keep_alive;
 mod limits;
+mod link_words;
 mod log_room;
 mod looked_up;
 mod losses;

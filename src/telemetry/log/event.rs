@@ -454,6 +454,11 @@ pub fn store_space(shard: u64, is_enough: bool, text: &dyn Display) {
     }
 }
 
+/// A file of a shard's log could not be made or put aside, for a reason that may go; it is tried again.
+pub fn store_delayed(shard: u64, text: &dyn Display) {
+    warn!(target: TARGET, event = "store_delayed", shard, %text);
+}
+
 /// A signal told the broker to stop; it waits at most so long for queued packets.
 pub fn stopping(signal: &str, timeout_s: u64) {
     info!(target: TARGET, event = "stopping", signal, timeout_s);
