@@ -475,7 +475,7 @@ const CASES: &[Case] = &[
         let name = World::name("sub");
         with_subscriptions(&mut world, &name, "own", 99_999, 1);
         let describe = world.command(Command::DescribeClient { client_id: name.as_str().into() });
-        let list = Command::ListSubscriptions { client_id: name.as_str().into(), skip: 99_000 };
+        let list = Command::ListSubscriptions { client_id: name.as_str().into(), first: 99_000 };
         world.command(list).max(describe)
     }),
     ("command: each page of a search that finds nobody, 1,000,000 sessions", 1, || {
@@ -535,7 +535,8 @@ const CASES: &[Case] = &[
         let mut world = World::new();
         let name = World::name("sub");
         with_subscriptions(&mut world, &name, "own", 99_999, 1);
-        let command = Command::Disconnect { client_id: name.as_str().into(), session: SessionFate::Ended };
+        let command =
+            Command::Disconnect { client_id: name.as_str().into(), session: SessionFate::Ended, reason: None };
         world.command(command).max(world.turns())
     }),
     ("command: publish to 100,000 subscribers, and its turns", 1, || {

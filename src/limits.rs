@@ -210,7 +210,9 @@ pub const COMMANDS_UNDER_WAY_MAX: usize = 16;
 pub const COMMANDS_PER_TURN: usize = 4;
 /// Commands of operators that wait for a shard: whoever has more is told that the lane is full.
 pub const INBOX_COMMANDS: usize = 256;
-/// Connections to the admin server at one time: one more is closed at once.
+/// Bytes of the reason that an operator gives for a ban or for closing a connection: it goes to the client, and into the log.
+pub const OPERATOR_REASON_MAX_BYTES: usize = 256;
+/// Connections to the admin server at one time: for one more, one on which no request is under way makes way.
 pub const ADMIN_CONNECTIONS_MAX: usize = 128;
 /// Connections to the admin server by its path, which have places of their own.
 pub const ADMIN_CONNECTIONS_LOCAL_MAX: usize = 16;

@@ -12,6 +12,7 @@ mod http;
 mod import;
 mod manual;
 mod passwd;
+mod way;
 
 use std::ffi::OsString;
 

@@ -450,7 +450,11 @@ fn set<T>(field: &mut T, given: Option<T>) {
 
 /// Each text of a list, as what it means.
 fn parsed<T: std::str::FromStr<Err = String>>(table: &mut TableReader<'_, '_>, key: &'static str) -> Vec<T> {
-    let texts = table.texts(key).unwrap_or_default();
+    let texts = table.texts(key);
+    if texts.as_ref().is_some_and(Vec::is_empty) {
+        table.problem_of(key, "it is empty");
+    }
+    let texts = texts.unwrap_or_default();
     let mut all = Vec::new();
     for text in texts {
         match text.parse() {

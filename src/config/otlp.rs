@@ -11,8 +11,8 @@ use crate::auth::http::HttpHeaders;
 use crate::http::{self, SYSTEM_AUTHORITIES};
 use crate::limits;
 use crate::settings::{
-    Fallback, FromValue, Kind, OptionalFile, OptionalText, Setting, Unit::Seconds, Value, check_file, check_name,
-    check_url, declare_settings,
+    Fallback, FromValue, Kind, OptionalFile, OptionalText, Setting, Unit::Seconds, Value, authority_of, check_file,
+    check_name, check_url, declare_settings,
 };
 
 declare_settings! {
@@ -24,7 +24,7 @@ declare_settings! {
         ///
         /// A URL without a path gets /v1/traces, as collectors have it: http://127.0.0.1:4318. none samples nothing, and costs nothing.
         otlp_endpoint: OptionalText = Setting::new(
-            "otlp-endpoint", Kind::Text { check: check_url, noun: "url", allowed: "a URL with http:// or https://, or none" }, Fallback::Text("none"),
+            "otlp-endpoint", Kind::Text { check: check_endpoint, noun: "url", allowed: "a URL with http:// or https://, or none" }, Fallback::Text("none"),
         ).key_in_file("endpoint"), Reload;
 
         /// Headers of each request to the collector: a file with a line `Name: value` for each.
@@ -80,6 +80,15 @@ impl FromValue for SampleRatio {
         let ratio: f64 = String::from_value(value).parse().expect("the row admits only numbers");
         Self { below: (ratio * (1_u64 << 63) as f64) as u64 }
     }
+}
+
+/// A URL without a user: it would not be used, and whoever wrote it there expects that it is.
+fn check_endpoint(text: &str) -> Result<String, String> {
+    let url = check_url(text)?;
+    if url.split_once("://").is_some_and(|(_, rest)| authority_of(rest).contains('@')) {
+        return Err("user and password in it are not used: write `Authorization: Basic ...` into the file that --otlp-headers names".to_owned());
+    }
+    Ok(url)
 }
 
 fn check_ratio(text: &str) -> Result<String, String> {
@@ -154,6 +163,17 @@ mod tests {
         }
         for bad in ["", "1.1", "-0.1", "NaN", "inf", "half", "50%"] {
             assert!(check_ratio(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_collector_is_a_url_without_a_user() {
+        for good in ["none", "http://127.0.0.1:4318", "https://c.example/v1/traces?to=a@b"] {
+            assert_eq!(check_endpoint(good).as_deref(), Ok(good));
+        }
+        for bad in ["http://127.0.0.1:65536", "http://ann:secret@c.example", "https://ann@c.example/x"] {
+            let error = check_endpoint(bad).unwrap_err();
+            assert!(!error.contains("secret"), "{error}");
         }
     }
 

@@ -113,6 +113,11 @@ pub enum ListenerChange {
         /// All of them.
         settings: Arc<ListenerSettings>,
     },
+    /// Accept nobody for now, as an operator has it.
+    Stop {
+        /// Whose.
+        index: u8,
+    },
     /// Accept no more. Who came by it stays.
     Close {
         /// Which. It is free as soon as no connection is left.

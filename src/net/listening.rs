@@ -44,6 +44,7 @@ impl Edge {
                     self.plane.set_listener_options(id, &tcp_config(address, &settings))?;
                 }
             }
+            ListenerChange::Stop { index } => self.set_listener(index, false)?,
             ListenerChange::Close { index } => {
                 match self.listeners[usize::from(index)].take().map(|gone| (gone.socket, gone.is_open)) {
                     Some((ListenerSocket::Accepts(id), true)) => self.plane.close_listener(id),

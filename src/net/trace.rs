@@ -235,9 +235,8 @@ fn text_of(event: &Event) -> String {
             version.name(),
             user.as_deref().map(|user| format!(" user={user:?}")).unwrap_or_default()
         ),
-        Event::Refused { reason, text, .. } | Event::Disconnected { reason, text, .. } => {
-            format!("reason={} {text}", reason.label())
-        }
+        Event::Refused { reason, text, .. } => format!("reason={} {text}", reason.label()),
+        Event::Disconnected { reason, text, .. } => format!("reason={} {text}", reason.label()),
         Event::MessageRefused { text, .. } => (*text).to_owned(),
         Event::LossBegins { reason, queued, .. } => format!("reason={} queued={queued}", reason.label()),
         Event::ProtocolError { code, text, .. } => format!("code=0x{:02x} {text}", *code as u8),

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::disk::{DirectoryError, replace_whole_file};
+use super::disk::{BANS_FILE, DirectoryError, replace_whole_file};
 use crate::auth::operator_bans::{BannedWho, OperatorBan, OperatorBans};
 use crate::settings::Network;
 use crate::time::Timestamp;
@@ -67,7 +67,7 @@ const VERSION: u32 = 1;
 impl KeptBans {
     /// Those of a data directory, which is there.
     pub(super) fn of(directory: &Path) -> Self {
-        Self(directory.join("bans.json"))
+        Self(directory.join(BANS_FILE))
     }
 
     /// Those that hold now. Without a file there are none.

@@ -3,7 +3,7 @@
 //! Owns: which indexes are whose, and each shard's end of the way that changes go.
 //! Always holds: all or nothing: whatever a reload adds is bound for every shard before anything changes. A listener is the same one as before
 //! if it has its place and its kind, whatever it is called; then its socket stays, and who is connected sees nothing of it. Who came by one that goes
-//! stays connected, and its index is nobody else's until they have gone.
+//! stays connected, and its index is nobody else's until they have gone. One that an operator has stopped stays so, also when it changes its kind or its place.
 //! Leaves to others: binding (`binding`), carrying out (`net::listening`), what may change at all (`config::reload`).
 
 use std::os::fd::OwnedFd;
@@ -211,6 +211,7 @@ impl ProcessListeners {
     pub(super) fn carry_out(&mut self, plan: ListenerPlan, tls: Vec<Option<ServerConfig>>) -> bool {
         let ListenerPlan { listed, closed, handshakers } = plan;
         let mut orders = Orders(self.parts.orders.iter().map(|_| Vec::new()).collect());
+        let stopped = self.stopped(&closed);
         for (planned, tls) in listed.into_iter().zip(tls) {
             match planned {
                 Planned::Kept { index, listener } => self.configure(index, listener, tls, &mut orders),
@@ -223,7 +224,12 @@ impl ProcessListeners {
                         tls: layers,
                         connections: Arc::clone(&listening.connections),
                     };
+                    let is_stopped = stopped.iter().any(|gone| is_successor(&opened.listener, gone));
                     self.open(index, opened, &listening, sockets, &mut orders);
+                    if is_stopped && self.slots[usize::from(index)].admin.address.is_some() {
+                        self.slots[usize::from(index)].admin.is_open.store(false, Ordering::Relaxed);
+                        orders.add(|_| ListenerChange::Stop { index });
+                    }
                 }
             }
         }
@@ -236,6 +242,13 @@ impl ProcessListeners {
         }
         self.has_handshakers |= !handshakers.is_empty();
         self.give(orders, handshakers)
+    }
+
+    /// Those of them that an operator has stopped.
+    fn stopped(&self, closed: &[u8]) -> Vec<Listener> {
+        let slots = closed.iter().map(|index| &self.slots[usize::from(*index)]);
+        let stopped = slots.filter(|slot| !slot.admin.is_open.load(Ordering::Relaxed));
+        stopped.map(|slot| slot.listener.clone()).collect()
     }
 
     fn configure(&mut self, index: u8, listener: Listener, tls: Option<ServerConfig>, orders: &mut Orders) {
@@ -294,6 +307,11 @@ impl ProcessListeners {
         }
         is_any
     }
+}
+
+/// Whether it comes in the place of one that goes: what an operator has stopped stays stopped, of whatever kind it is from now on.
+fn is_successor(listener: &Listener, gone: &Listener) -> bool {
+    listener.address == gone.address || listener.settings.name == gone.settings.name
 }
 
 /// What becomes of the listeners, for each shard.

@@ -94,18 +94,24 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     watchdog::start(heartbeats).map_err(|error| RunError::Thread("the watchdog".into(), error.to_string()))?;
     // Every shard tells once; one that ends before has ended the process.
     restored.iter().take(shards).enumerate().for_each(|(done, ())| manager.is_restoring(done + 1, shards));
-    if let Some(admin) = admin {
+    if let Some(admin) = &admin {
         admin.serves_from_now_on(reload_asker(waiters, reload), admin_listeners);
     }
     tell_listening(config, addresses, announce);
     manager.is_ready(inboxes).map_err(|error| RunError::Thread("the service's status".into(), error.to_string()))?;
     log::event::ready(begun.elapsed().as_millis() as u64);
     let signal = told_to_stop.recv().expect("the thread that hears signals stays");
-    manager.is_stopping();
-    log::event::stopping(signal, config.process.shutdown_timeout_s.into());
+    tell_stop(&manager, admin.as_ref(), signal, config);
     let undrained = end(&connectors, &stop, &planes, threads)?;
     log::event::stopped(undrained as u64, begun.elapsed().as_secs());
     Ok(())
+}
+
+/// Says that it stops, to whoever may send clients here, too.
+fn tell_stop(manager: &ServiceManager, admin: Option<&AdminHandle>, signal: &str, config: &Config) {
+    manager.is_stopping();
+    admin.into_iter().for_each(AdminHandle::stops);
+    log::event::stopping(signal, config.process.shutdown_timeout_s.into());
 }
 
 /// Ends what is a client of the broker's own, then the shards, and lets the last spans go. Returns how many connections were not drained.

@@ -80,6 +80,18 @@ impl Subscriptions {
         }
     }
 
+    /// Up to so many from an entry on, in the order of [`EntryId::order`]: what comes and goes beside an entry never moves it.
+    pub fn page(&self, first: u32, most: usize) -> Vec<Place> {
+        let order = |place: &Place| place.entry.order();
+        let mut page: Vec<Place> = self.places().iter().copied().filter(|place| order(place) >= first).collect();
+        if most < page.len() {
+            page.select_nth_unstable_by_key(most, order);
+            page.truncate(most);
+        }
+        page.sort_unstable_by_key(order);
+        page
+    }
+
     /// The position in `entry`, if subscribed.
     pub fn position(&self, entry: EntryId) -> Option<u32> {
         Some(self.places()[self.find(entry)?].position)

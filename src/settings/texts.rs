@@ -36,10 +36,23 @@ pub(crate) fn check_url(text: &str) -> Result<String, String> {
     let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
     let is_plain = text.len() <= AUTH_TEXT_MAX_BYTES && text.bytes().all(|byte| byte.is_ascii_graphic());
     let has_host = rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['/', '?', '#', ':']));
-    if text == "none" || is_plain && has_host && !text.contains('#') {
+    if text == "none" || is_plain && has_host && !text.contains('#') && rest.is_some_and(has_right_port) {
         return Ok(text.to_owned());
     }
     Err(format!("{text:?} is no URL: write http:// or https://, a host, and perhaps a port and a path; none is none"))
+}
+
+/// The part of a URL, behind its scheme, that says where to go.
+pub(crate) fn authority_of(rest: &str) -> &str {
+    rest.split(['/', '?']).next().unwrap_or_default()
+}
+
+/// Whether a port is named that there is, or none.
+fn has_right_port(rest: &str) -> bool {
+    let place = authority_of(rest).rsplit('@').next().unwrap_or_default();
+    // In brackets stand colons that are no port's.
+    let behind_host = place.rsplit_once(']').map_or(place, |(_, behind)| behind);
+    behind_host.split_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0))
 }
 
 /// A path, or the word for none.
@@ -56,13 +69,31 @@ mod tests {
 
     #[test]
     fn texts_and_urls_are_looked_at_before_they_are_used() {
-        for good in ["none", "http://127.0.0.1:8080/auth?x=1", "https://id.example/keys", "http://[::1]/"] {
+        for good in [
+            "none",
+            "http://127.0.0.1:8080/auth?x=1",
+            "https://id.example/keys",
+            "http://[::1]/",
+            "http://u:p@[::1]:65535?x=1:2",
+        ] {
             assert_eq!(check_url(good).as_deref(), Ok(good));
         }
         let long = format!("http://{}", "a".repeat(AUTH_TEXT_MAX_BYTES));
-        for bad in
-            ["", "id.example", "ftp://a", "http://", "http:///x", "http://a b", "http://a#b", "https://\u{e4}", &long]
-        {
+        for bad in [
+            "http://a:65536/x",
+            "http://a:0",
+            "http://u:p@[::1]:x/",
+            "http://a:",
+            "",
+            "id.example",
+            "ftp://a",
+            "http://",
+            "http:///x",
+            "http://a b",
+            "http://a#b",
+            "https://\u{e4}",
+            &long,
+        ] {
             assert!(check_url(bad).is_err(), "{bad}");
         }
         assert!(check_text("mqtt").is_ok() && check_text(&"a".repeat(AUTH_TEXT_MAX_BYTES)).is_ok());

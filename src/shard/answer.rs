@@ -1,5 +1,6 @@
 //! How a shard answers commands: at once where that is little, a page or a slice at a time where it may be much.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -101,8 +102,10 @@ impl Shard {
                 Err(reply) => reply,
             },
             Command::ListTopics { by, limit } => self.list_topics(turn.now, by, limit),
-            Command::ListSubscriptions { client_id, skip } => self.list_subscriptions(&client_id, skip),
-            Command::Disconnect { client_id, session } => self.disconnect_client(turn, &client_id, session),
+            Command::ListSubscriptions { client_id, first } => self.list_subscriptions(&client_id, first),
+            Command::Disconnect { client_id, session, reason } => {
+                self.disconnect_client(turn, &client_id, session, reason.as_deref())
+            }
             Command::Publish(message) => self.publish_for_operator(turn, &message),
             Command::ListRetained { filter, cursor, limit } => self.list_retained(turn, &filter, cursor, limit),
             Command::DeleteRetained { filter } => match self.begin_deletion(request, filter) {
@@ -131,24 +134,33 @@ impl Shard {
         Reply::Done
     }
 
-    fn list_subscriptions(&self, client_id: &str, skip: u32) -> Reply {
+    fn list_subscriptions(&self, client_id: &str, first: u32) -> Reply {
         let Some(id) = self.clients.sessions.find(client_id) else { return Reply::NotFound };
-        let places = self.clients.sessions.get(id).subscriptions.places();
-        let (mut page, mut bytes) = (Vec::new(), 0);
-        for place in places.iter().skip(skip as usize).take(usize::from(PAGE_MAX)) {
-            bytes += self.add_row(&mut page, id, (place.entry, place.position), None);
-            if bytes >= PAGE_MAX_BYTES {
+        let subscriptions = &self.clients.sessions.get(id).subscriptions;
+        let (mut page, mut bytes, mut next) = (Vec::new(), 0, None);
+        for place in subscriptions.page(first, usize::from(PAGE_MAX) + 1) {
+            if page.len() == usize::from(PAGE_MAX) || bytes >= PAGE_MAX_BYTES {
+                next = Some(place.entry.order());
                 break;
             }
+            bytes += self.add_row(&mut page, id, (place.entry, place.position), None);
         }
-        Reply::Subscriptions { page, total: places.len() as u32 }
+        Reply::Subscriptions { page, total: subscriptions.len() as u32, next }
     }
 
-    fn disconnect_client(&mut self, turn: &mut Turn<'_>, client_id: &str, fate: SessionFate) -> Reply {
+    fn disconnect_client(
+        &mut self,
+        turn: &mut Turn<'_>,
+        client_id: &str,
+        fate: SessionFate,
+        reason: Option<&str>,
+    ) -> Reply {
+        const TEXT: &str = "an operator closed the connection";
         let Some(id) = self.clients.sessions.find(client_id) else { return Reply::NotFound };
         if self.clients.sessions.get(id).link.is_some() {
+            let text = reason.map_or(Cow::Borrowed(TEXT), |reason| format!("{TEXT}: {reason}").into());
             let reason = CloseReason::AdministrativeAction;
-            self.close(turn, id, ReasonCode::AdministrativeAction, reason, "an operator closed the connection");
+            self.close(turn, id, ReasonCode::AdministrativeAction, reason, text);
         }
         if fate == SessionFate::Ended
             && let Some(id) = self.clients.sessions.find(client_id)

@@ -102,12 +102,12 @@ pub enum Command {
         /// As it came in CONNECT, or was assigned.
         client_id: Box<str>,
     },
-    /// A page of one client's filters, [`PAGE_MAX`] of them at most; the next one skips as many more as it had. Answered by [`Reply::Subscriptions`] or [`Reply::NotFound`].
+    /// A page of one client's filters, [`PAGE_MAX`] of them at most. Answered by [`Reply::Subscriptions`] or [`Reply::NotFound`].
     ListSubscriptions {
         /// As it came in CONNECT, or was assigned.
         client_id: Box<str>,
-        /// Filters to pass over.
-        skip: u32,
+        /// Where the page before it ended; 0 begins.
+        first: u32,
     },
     /// Close a client's connection with 0x98, and end its session if asked to. Answered by [`Reply::Done`] or
     /// [`Reply::NotFound`].
@@ -116,6 +116,8 @@ pub enum Command {
         client_id: Box<str>,
         /// What becomes of its session.
         session: SessionFate,
+        /// Why, for the client (MQTT 5.0) and the log; up to [`crate::limits::OPERATOR_REASON_MAX_BYTES`].
+        reason: Option<Box<str>>,
     },
     /// Publish a message on nobody's account. Answered by [`Reply::Published`], [`Reply::Refused`] or [`Reply::NotNow`] when it has been
     /// routed, which says nothing about storage.
@@ -222,10 +224,12 @@ pub enum Reply {
     Client(Box<ClientDetails>),
     /// To [`Command::ListSubscriptions`].
     Subscriptions {
-        /// Each with its filter, whole, `$share/...` included.
+        /// Each with its filter, whole, `$share/...` included, and once in all pages together if it exists from the first to the last.
         page: Vec<SubscriptionRow>,
         /// Filters in all.
         total: u32,
+        /// For the next page; `None` after the last.
+        next: Option<u32>,
     },
     /// To [`Command::Publish`].
     Published {

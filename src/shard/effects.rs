@@ -1,5 +1,6 @@
 //! Everything that a shard can ask of its edge, and the bytes it has encoded.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -148,7 +149,7 @@ pub enum Event {
         /// Why.
         reason: CloseReason,
         /// What exactly, where the reason alone does not say.
-        text: &'static str,
+        text: Cow<'static, str>,
         /// How long it was connected.
         duration_ms: u64,
     },

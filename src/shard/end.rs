@@ -1,5 +1,7 @@
 //! How connections and sessions end: DISCONNECT, a lost socket, expiry; and what then becomes of the will.
 
+use std::borrow::Cow;
+
 use super::clients::Clients;
 use super::deliver::Fanout;
 use super::route::MessageOrigin;
@@ -44,7 +46,7 @@ impl Shard {
         turn: &mut Turn<'_>,
         id: SessionId,
         reason: CloseReason,
-        text: &'static str,
+        text: impl Into<Cow<'static, str>>,
     ) {
         let mut link = self.clients.sessions.detach(id).expect("a connection ends once");
         self.clients.counters.closed(reason);
@@ -61,7 +63,7 @@ impl Shard {
             connection,
             client_id: session.client_id.clone(),
             reason,
-            text,
+            text: text.into(),
             duration_ms: turn.now.ms().saturating_sub(link.connected.0),
         });
         if !self.clients.hold_back.is_empty() {

@@ -4,6 +4,8 @@
 //! connection that the broker closes is told why, where its version has words for it and its packets room.
 //! Leaves to others: what each packet means (`publish`, `ack`, `subscribe`, `end`, `reauthentication`).
 
+use std::borrow::Cow;
+
 use super::{Effect, Shard, Turn};
 use crate::codec::{DecodeError, Disconnect, PINGRESP, Packet, PacketType, ReasonCode};
 use crate::ids::{ConnectionId, SessionId};
@@ -124,9 +126,13 @@ impl Shard {
         id: SessionId,
         code: ReasonCode,
         reason: CloseReason,
-        text: &'static str,
+        text: impl Into<Cow<'static, str>>,
     ) {
-        if turn.fx.verbosity >= Verbosity::Debug && reason.is_of_client() {
+        let text = text.into();
+        if let Cow::Borrowed(text) = text
+            && turn.fx.verbosity >= Verbosity::Debug
+            && reason.is_of_client()
+        {
             self.report_protocol_error(turn, id, code, text);
         }
         if let Some(link) = self.clients.sessions.get(id).link.as_deref()
@@ -137,7 +143,7 @@ impl Shard {
             let fits = link.packet_size_max_bytes as usize >= text.len() + 16;
             // A CONNECT in the wrong place can be wrong in itself too, in ways that only CONNACK has codes for.
             let code = if code.is_allowed_in(PacketType::Disconnect) { code } else { ReasonCode::ProtocolError };
-            let packet = Disconnect { reason: code, reason_string: fits.then_some(text), ..Disconnect::default() };
+            let packet = Disconnect { reason: code, reason_string: fits.then_some(&text), ..Disconnect::default() };
             let version = link.version;
             if link.packet_size_max_bytes >= 4 {
                 turn.fx.send(link.connection, |out| packet.encode(version, out));

@@ -181,8 +181,11 @@ where
 
 fn targets(level: tracing::Level) -> Targets {
     let level = LevelFilter::from_level(level);
-    // What other crates have to say is for their authors, below a warning.
-    Targets::new().with_default(level.min(LevelFilter::WARN)).with_target("dunlin", level)
+    // What other crates have to say is for their authors, below a warning. What operators do, and what they ask for, is told at any level.
+    Targets::new()
+        .with_default(level.min(LevelFilter::WARN))
+        .with_target("dunlin", level)
+        .with_target(event::AUDIT_TARGET, level.max(LevelFilter::INFO))
 }
 
 /// Where lines go: shared by the writer thread and whoever reopens. No shard ever takes the lock.

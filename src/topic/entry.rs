@@ -56,6 +56,11 @@ impl EntryId {
         Self(kind << KIND_SHIFT | number)
     }
 
+    /// Its place in an order that no change of others touches, for lists that are gone on with later.
+    pub const fn order(self) -> u32 {
+        self.0
+    }
+
     pub(super) const fn stored(self) -> Stored {
         let number = self.0 & NUMBER_MASK;
         match self.0 >> KIND_SHIFT {

@@ -46,7 +46,8 @@ fn written(code: &str, kinds: &BTreeMap<&str, &str>) -> BTreeMap<String, Shape> 
     let mut events: BTreeMap<String, Shape> = BTreeMap::new();
     for (level, body) in calls(code) {
         let mut parts = body.split(',').map(str::trim).filter(|part| !part.is_empty());
-        assert_eq!(parts.next(), Some("target: TARGET"), "{body}");
+        let target = parts.next();
+        assert!(matches!(target, Some("target: TARGET" | "target: AUDIT_TARGET")), "{body}");
         let event = parts.next().and_then(|part| part.strip_prefix("event = ")).expect("the event comes first");
         let names: Vec<String> = if let Some(name) = event.strip_prefix('"') {
             vec![name.trim_end_matches('"').to_owned()]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -255,6 +256,25 @@ fn a_supervisor_is_told_whether_the_broker_lives() {
         output.expect("it runs").status.code()
     };
     assert_eq!((check(&[]), check(&["--ready"])), (Some(0), Some(0)));
+    let path = std::env::temp_dir().join(format!("dunlin-healthcheck-{}.sock", std::process::id()));
+    let path = path.to_str().expect("UTF-8");
+    let by_path = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dunlin"));
+        let output = command.args(["healthcheck", "--socket", path]).args(arguments).output().expect("it runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (status, told) = by_path(&[]);
+    assert!(status == Some(1) && told.contains(path), "{told}");
+    let local = Admin::start("healthcheck-path", &format!("socket = {path:?}\n"));
+    // Silent ones of its own user keep it from nothing there, either.
+    let silent: Vec<UnixStream> = (0..40).filter_map(|_| UnixStream::connect(path).ok()).collect();
+    assert_eq!((silent.len(), by_path(&[]).0, by_path(&["--ready"]).0), (40, Some(0), Some(0)));
+    let name = local.get("/api/v1/listeners")[0]["name"].as_str().expect("a name").to_owned();
+    let stop = format!("/api/v1/listeners/{name}/stop");
+    assert_eq!(local.ask(&local.operator, "POST", &stop, None).status, 204);
+    let (status, told) = by_path(&["--ready"]);
+    assert!(status == Some(1) && told.contains("/readyz answers with HTTP 503"), "{told}");
+    assert_eq!(by_path(&["--url", "http://127.0.0.1:1"]).0, Some(2), "there is one place");
     admin.broker.signal("TERM");
     admin.broker.ended();
     assert_eq!((check(&[]), check(&["--ready"]), check(&["--soon"])), (Some(1), Some(1), Some(2)));

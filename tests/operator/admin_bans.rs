@@ -79,6 +79,30 @@ fn a_ban_holds_after_the_broker_was_killed_and_one_that_was_lifted_does_not() {
     refuses_to_start(&data.0);
 }
 
+#[test]
+fn a_backup_has_the_bans_of_its_moment() {
+    let (data, copies) = (DataDirectory::new("bans-copied"), DataDirectory::new("bans-copies"));
+    let mut admin = data.start("bans-copied");
+    fs::create_dir(&copies.0).expect("it is ours");
+    let copy = |name: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dunlin"));
+        let output = command.args(["store", "backup"]).arg(&data.0).arg(copies.0.join(name)).output().expect("it runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    copy("before");
+    assert!(!copies.0.join("before/bans.json").exists(), "there was none");
+    let answer = admin.ask(&admin.operator, "POST", "/api/v1/bans", Some(json!({"client_id": "e"})));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    copy("after");
+    admin.broker.kill();
+    for (name, expected) in [("before", 0), ("after", 5)] {
+        let copied = DataDirectory(copies.0.join(name));
+        let mut admin = copied.start(&format!("bans-copy-{name}"));
+        assert_eq!(code(&admin, b'e'), expected, "{name}");
+        admin.broker.kill();
+    }
+}
+
 /// A file that nobody understands bans nobody: so there is no start with it.
 fn refuses_to_start(data: &Path) {
     fs::write(data.join("bans.json"), "{\"version\":1,\"ba").expect("it is ours");

@@ -115,6 +115,27 @@ fn whom_an_operator_bans_is_closed_and_refused_until_the_ban_ends() {
 }
 
 #[test]
+fn whoever_is_kicked_is_told_the_reason() {
+    let admin = Admin::start("do-kick", "");
+    let mut client = connect_v5(admin.listener(), b'a');
+    let answer = admin.operate("DELETE", "/api/v1/clients/a?reason=it%20floods%20x", None);
+    assert_eq!(answer.status, 204, "{answer:?}");
+    let last_words = receive_packet(&mut client);
+    assert_eq!((last_words[0], last_words[2]), (0xe0, 0x98), "{last_words:02x?}");
+    assert!(last_words.windows(11).any(|bytes| bytes == b"it floods x"), "{last_words:02x?}");
+    let line = admin.broker.lines_to("client_disconnected").pop().expect("a line");
+    assert!(line.contains("client=a") && line.contains("an operator closed the connection: it floods x"), "{line}");
+    let mut client = connect_v5(admin.listener(), b'b');
+    let query = "/api/v1/client?client_id=b&end_session=true&reason=gone";
+    assert_eq!(admin.operate("DELETE", query, None).status, 204);
+    assert!(receive_packet(&mut client).windows(4).any(|bytes| bytes == b"gone"));
+    let long = format!("/api/v1/clients/b?reason={}", "x".repeat(257));
+    for wrong in [long.as_str(), "/api/v1/clients/b?reason=a%00b", "/api/v1/clients/b?reason=a%0Ab"] {
+        assert_eq!(admin.operate("DELETE", wrong, None).status, 400, "{wrong}");
+    }
+}
+
+#[test]
 fn emptying_the_broker_is_said_first_then_nobody_comes_in_then_clients_are_asked_to_go() {
     let admin = Admin::start("do-drain", "");
     let ready = || ask(&admin.address, &[], "GET", "/readyz", None).status;

@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::admin::Admin;
 use crate::broker::Client;
+use crate::tls::{Authority, OpenSsl};
 
 /// What each entry of a list has under a name.
 fn values<'a>(list: &'a Value, name: &str) -> Vec<&'a Value> {
@@ -58,6 +60,81 @@ fn clients_are_found_by_user_and_address_and_described_with_what_they_have() {
     assert_eq!(client["connection"]["listener"], "127.0.0.1:0", "{client}");
     assert_eq!((&client["connection"]["keep_alive_s"], &client["connection"]["silent_s"]), (&json!(60), &json!(0)));
     assert!(client["connection"]["tls"].is_null() && client["traffic"].is_null(), "{client}");
+}
+
+#[test]
+fn a_client_is_described_with_its_tls_its_will_and_its_sessions_end() {
+    let authority = Authority::new("look-details");
+    authority.issue("server", 1, 90);
+    let secure = authority.listener("secure", "port = 0\nallow_anonymous = true");
+    let admin = Admin::start("look-details", &format!("[[listener]]\nport = 0\n{secure}"));
+    let arguments = ["-CAfile", &authority.path("ca.pem"), "-tls1_3", "-ciphersuites", "TLS_AES_128_GCM_SHA256"];
+    let mut peer = OpenSsl::connect(&admin.broker.addresses[1], &arguments);
+    assert!(peer.come_in());
+    let client = admin.get("/api/v1/clients/x");
+    assert_eq!(client["connection"]["tls"], "1.3 TLS_AES_128_GCM_SHA256", "{client}");
+    assert_eq!((&client["connection"]["listener"], &client["has_will"]), (&json!("secure"), &json!(false)));
+    // MQTT 5.0, with a session of 600 s and a will that waits for 300 s: w, the topic and the payload.
+    let mut willing = Client::open(&admin.broker.addresses[0]);
+    let mut connect = vec![0x10, 0, 0, 4, b'M', b'Q', b'T', b'T', 5, 0x06, 0, 0, 5, 0x11, 0, 0, 0x02, 0x58, 0, 1, b'w'];
+    connect.extend([5, 0x18, 0, 0, 0x01, 0x2c, 0, 1, b'w', 0, 1, b'!']);
+    connect[1] = (connect.len() - 2) as u8;
+    willing.send(&connect);
+    assert_eq!(willing.receive::<2>()[0], 0x20);
+    let client = admin.get("/api/v1/clients/w");
+    assert_eq!((&client["has_will"], &client["session_expiry_s"]), (&json!(true), &json!(600)), "{client}");
+    assert!(client["expires_at_ms"].is_null() && client["disconnected_at_ms"].is_null(), "{client}");
+    drop(willing);
+    let begun = Instant::now();
+    let client = loop {
+        let client = admin.get("/api/v1/clients/w");
+        if client["connected"] == false {
+            break client;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "{client}");
+    };
+    let at = |name: &str| client[name].as_u64().unwrap_or_else(|| panic!("{name}: {client}"));
+    assert_eq!(at("expires_at_ms") - at("disconnected_at_ms"), 600_000, "{client}");
+    assert_eq!(client["has_will"], true, "it waits");
+}
+
+#[test]
+fn shared_subscriptions_are_listed_page_by_page_while_others_come_and_go() {
+    let admin = Admin::start("look-groups", "");
+    let mut clients: Vec<Client> = (b'a'..=b'b').map(|id| Client::connect(&admin.broker, id)).collect();
+    let filter = |kind: char, number: u32| format!("$share/g/{kind}{number:03}");
+    let subscribe = |client: &mut Client, filter: &str| {
+        let mut packet = vec![0x82, (filter.len() + 5) as u8, 0, 1, 0, filter.len() as u8];
+        packet.extend(filter.as_bytes());
+        packet.push(0);
+        client.send(&packet);
+        assert_eq!(client.receive::<5>()[4], 0);
+    };
+    for number in 0..50 {
+        subscribe(&mut clients[0], &filter('s', number));
+        subscribe(&mut clients[1], &filter('g', number));
+    }
+    let (mut seen, mut cursor, mut pages) = (Vec::new(), String::new(), 0);
+    loop {
+        let page = admin.get(&format!("/api/v1/groups?limit=7{cursor}"));
+        assert!(page["groups"].as_array().is_some_and(|groups| groups.len() <= 7), "{page}");
+        seen.extend(values(&page["groups"], "filter").iter().map(|name| name.as_str().expect("text").to_owned()));
+        let Some(next) = page["next"].as_str() else { break };
+        cursor = format!("&cursor={next}");
+        pages += 1;
+        // One goes, and one comes.
+        let gone = filter('g', pages);
+        let mut packet = vec![0xa2, (gone.len() + 4) as u8, 0, 2, 0, gone.len() as u8];
+        packet.extend(gone.as_bytes());
+        clients[1].send(&packet);
+        assert_eq!(clients[1].receive::<4>()[0], 0xb0);
+        subscribe(&mut clients[1], &filter('n', pages));
+    }
+    assert!(pages > 7, "{pages} pages");
+    seen.retain(|name| name.contains("/g/s"));
+    let mut once = seen.clone();
+    once.sort();
+    assert_eq!(once, (0..50).map(|number| filter('s', number)).collect::<Vec<_>>(), "each that stays, once");
 }
 
 #[test]

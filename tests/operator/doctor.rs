@@ -1,7 +1,7 @@
 //! `dunlin doctor` on this machine, as somebody types it.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::process::{Command, Output};
 
@@ -68,6 +68,36 @@ fn it_says_what_is_and_what_is_needed_and_its_status_is_the_worst() {
     assert_eq!(output.status.code(), Some(i32::from(!mend.is_empty())), "{mend:?}");
     assert!(!mend.iter().any(|finding| finding["check"] == "port" || finding["check"] == "certificate"), "{mend:?}");
     assert_eq!((&told["clients"], &told["shards"]), (&10.into(), &2.into()));
+}
+
+#[test]
+fn a_port_for_datagrams_is_free_whoever_has_it_for_streams_and_its_owner_is_found() {
+    let place = Authority::new("doctor-udp");
+    let port = Port::claim();
+    // The claim holds the port of another address for datagrams.
+    let address = format!("127.0.0.2:{port}");
+    let file = place.path("dunlin.toml");
+    let toml = format!(
+        "[[listener]]\nport = 0\n[[listener]]\nkind = \"mqtt-sn\"\nbind = \"127.0.0.2\"\nport = {port}\n[admin]\nport = \"off\"\n\
+         [store]\nstorage = \"memory\"\n[node]\nmax_connections = 1000\n"
+    );
+    fs::write(&file, toml).expect("a file");
+    let told = |clients: &str, check: &str| {
+        let output = doctor(&["--config", &file, "--clients", clients, "--json"]);
+        let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let findings = told["findings"].as_array().expect("a list").clone();
+        findings.into_iter().find(|finding| finding["check"] == check).expect("a finding")
+    };
+    let streams = TcpListener::bind(&address).expect("a port");
+    assert_eq!(told("1000", "port")["level"], "ok", "streams are something else");
+    assert_eq!(told("1000", "max_connections")["level"], "ok");
+    assert_eq!(told("1001", "max_connections")["level"], "mend");
+    drop(streams);
+    let _datagrams = UdpSocket::bind(&address).expect("a port");
+    let taken = told("1000", "port");
+    let own = format!("(process {})", std::process::id());
+    assert_eq!(taken["level"], "mend");
+    assert!(taken.to_string().contains(&own), "{taken}");
 }
 
 #[test]

@@ -4,8 +4,10 @@
 
 mod admin;
 mod admin_api;
+mod admin_audit;
 mod admin_bans;
 mod admin_do;
+mod admin_drain;
 mod admin_hosts;
 mod admin_look;
 mod admin_tls;
@@ -35,6 +37,7 @@ mod rates;
 #[path = "../support/recorder.rs"]
 mod recorder;
 mod reload;
+mod reload_all;
 mod reload_listeners;
 mod rules;
 mod service;

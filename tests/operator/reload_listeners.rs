@@ -92,6 +92,41 @@ fn another_kind_at_the_same_port_takes_over_and_tls_comes_to_a_broker_that_had_n
 }
 
 #[test]
+fn one_that_was_stopped_stays_so_whatever_becomes_of_it() {
+    let (first, second, third) = (Port::claim(), Port::claim(), Port::claim());
+    let one = table("one", &first, "");
+    let path = std::env::temp_dir().join(format!("dunlin-stopped-{}.sock", std::process::id()));
+    let head = format!("[admin]\nport = \"off\"\nsocket = {path:?}\n");
+    let broker = Broker::start("stopped", &format!("{head}{one}{}", table("two", &second, "")));
+    let mut client = connect_at(&second, b'a');
+    broker.lines_to(" ready");
+    let ctl = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dunlin"));
+        let output = command.args(["ctl", "--socket"]).arg(&path).args(arguments).output().expect("it runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    ctl(&["stop-listener", "two"]);
+    assert!(!is_heard(&second));
+    // Another kind, another name, another place, and back again.
+    for (file, port) in [
+        (table("two", &second, "kind = \"ws\""), &second),
+        (table("zwei", &second, "kind = \"ws\""), &second),
+        (table("zwei", &third, "kind = \"ws\""), &third),
+        (table("zwei", &third, ""), &third),
+    ] {
+        is_told(&broker.reload(&format!("{head}{one}{file}")), "config_reloaded");
+        assert!(!is_heard(port), "{file}");
+        let shown = ctl(&["listeners"]);
+        assert!(shown.lines().nth(2).is_some_and(|line| line.contains(" no ")), "{shown}");
+        client.ping();
+    }
+    ctl(&["start-listener", "zwei"]);
+    connect_at(&third, b'b').ping();
+    assert!(is_heard(&first));
+}
+
+#[test]
 fn a_path_comes_and_goes() {
     let port = Port::claim();
     let one = table("one", &port, "");

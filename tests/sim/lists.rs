@@ -51,25 +51,23 @@ impl World {
         let is_over = session.is_over(self.now.ms());
         let known: BTreeSet<String> = session.subscriptions.keys().cloned().collect();
         let client_id: Box<str> = self.clients[client].plan.name.as_str().into();
-        let mut told = BTreeSet::new();
-        loop {
-            let skip = told.len() as u32;
-            let command = Command::ListSubscriptions { client_id: client_id.clone(), skip };
-            let (mut page, total) = match self.command(shard, command)? {
-                Reply::Subscriptions { page, total } => {
-                    (page.into_iter().map(|row| row.filter).collect::<Vec<_>>(), total)
+        let (mut told, mut first) = (BTreeSet::new(), Some(0));
+        while let Some(place) = first {
+            let command = Command::ListSubscriptions { client_id: client_id.clone(), first: place };
+            let page = match self.command(shard, command)? {
+                Reply::Subscriptions { page, next, .. } => {
+                    first = next;
+                    page
                 }
                 Reply::NotFound if is_over => return Ok(()),
                 other => return Err(format!("no filters of client {client}: {other:?}")),
             };
+            let mut page: Vec<Box<str>> = page.into_iter().map(|row| row.filter).collect();
             self.cage.skips_filter(&mut page);
             let (before, count) = (told.len(), page.len());
             told.extend(page.into_iter().map(String::from));
             if told.len() != before + count {
                 return Err(format!("a filter of client {client} is told twice: {told:?}"));
-            }
-            if count == 0 || told.len() as u32 >= total {
-                break;
             }
         }
         if told == known { Ok(()) } else { Err(format!("client {client} is told to have {told:?}, and has {known:?}")) }

@@ -239,7 +239,7 @@ impl World {
             self.oracle.end_session(client);
         }
         let client_id: Box<str> = self.clients[client].plan.name.as_str().into();
-        match self.command(shard, Command::Disconnect { client_id, session })? {
+        match self.command(shard, Command::Disconnect { client_id, session, reason: None })? {
             Reply::Done | Reply::NotFound => Ok(()),
             other => Err(format!("a disconnect is answered with {other:?}")),
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::super::http::agent;
-use super::way::{Answered, AskError, Asked, Way};
+use super::super::way::{Answered, AskError, Asked, Way};
 
 /// Most bytes of an answer that are read.
 const ANSWER_MAX_BYTES: u64 = 64 * 1024 * 1024;
@@ -111,7 +111,7 @@ impl Api {
     /// The admin server there, asked by whoever has this key. `extra` is how much longer than usual an answer may take.
     pub(super) fn new(place: &ServerPlace<'_>, key: Option<String>, extra: Duration) -> Result<Self, ApiError> {
         let way = match place {
-            ServerPlace::Path(path) => Way::Local(path.to_path_buf()),
+            ServerPlace::Path(path) => Way::Local(path.to_path_buf(), TIMEOUT),
             ServerPlace::Url(url, ca_file) => {
                 let timeout = if extra.is_zero() { TIMEOUT } else { extra + STREAM_EXTRA };
                 let agent = agent(url, *ca_file, timeout).map_err(ApiError::Authorities)?;

@@ -3,14 +3,13 @@
 //! Owns: its arguments, and which request each command is.
 //! Always holds: what a client could choose (ids, topics, payloads) is shown as text, control characters escaped; `--json` is what
 //! the API answered, unchanged but for pages, which are put together.
-//! Leaves to others: requests (`api`, `way`), how answers look (`table`), what changes how the broker serves (`operate`).
+//! Leaves to others: requests (`api`, and `way` beside this module), how answers look (`table`), what changes how the broker serves (`operate`).
 
 #![allow(clippy::doc_markdown, reason = "what explains an option is shown on terminals, as it stands")]
 
 mod api;
 mod operate;
 mod table;
-mod way;
 
 use std::ffi::OsString;
 use std::fs;
@@ -25,10 +24,10 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use serde_json::{Value, json};
 
+use super::way::is_closed_to_us;
 use crate::config::Exit;
 use api::{Api, ApiError, ServerPlace};
 use operate::OperateCommand;
-use way::is_closed_to_us;
 
 /// Asks a running broker, by its admin server
 #[derive(Debug, Parser)]
@@ -76,6 +75,9 @@ enum CtlCommand {
         /// End its session, too: subscriptions and queue go, its will is published
         #[arg(long)]
         end_session: bool,
+        /// Why: it is told to a client of MQTT 5.0, and to the log
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
     },
     /// Lists subscriptions, all or some
     Subscriptions(SubscriptionsArguments),
@@ -301,8 +303,10 @@ fn answer(arguments: &CtlArguments, api: &Api) -> Result<String, ApiError> {
             client["filters"] = filters;
             shown(&client, table::fields)
         }
-        CtlCommand::Kick { client_id, end_session } => {
-            let query = [("client_id", client_id.as_str()), ("end_session", &end_session.to_string())];
+        CtlCommand::Kick { client_id, end_session, reason } => {
+            let end_session = end_session.to_string();
+            let mut query = vec![("client_id", client_id.as_str()), ("end_session", &end_session)];
+            query.extend(reason.as_deref().map(|reason| ("reason", reason)));
             shown(&api.delete("/api/v1/client", &query)?, table::done)
         }
         CtlCommand::Subscriptions(wanted) => shown(&subscriptions(api, wanted)?, table::subscriptions),

@@ -113,7 +113,7 @@ pub(super) struct WhoArguments {
 pub(super) struct BanArguments {
     #[command(flatten)]
     who: WhoArguments,
-    /// How long; without it as long as the broker runs
+    /// How long; without it until it is taken out, or, with --storage memory, as long as the broker runs
     #[arg(long)]
     seconds: Option<u32>,
     /// Why, for whoever reads the list

@@ -4,7 +4,7 @@
 //! protection than it had is left out.
 
 use super::ImportNote;
-use super::lines::ConfLine;
+use super::lines::{ConfLine, beyond};
 use super::sections::ConfBridge;
 use crate::config::bridges::{
     BridgeAddress, BridgeNotifications, BridgeSecret, BridgeSettings, BridgeTransport, BridgeVersion, STARTS,
@@ -21,20 +21,22 @@ pub(super) struct DraftBridge {
 }
 
 /// Options that mean here what they are where nothing is said, or nothing at all.
-const WITHOUT_EFFECT: &[&str] = &[
-    "bridge_attempt_unsubscribe",
-    "bridge_max_topic_alias",
-    "bridge_reload_type",
-    "bridge_tcp_keepalive",
-    "bridge_tcp_user_timeout",
-    "bridge_use_os_certs",
-];
+const WITHOUT_EFFECT: &[&str] = &["bridge_attempt_unsubscribe", "bridge_use_os_certs"];
 
 /// What of an option there is not.
 const MISSING: &[(&str, &str)] = &[
     ("bridge_bind_address", "the system chooses the address that a bridge connects from"),
     ("bridge_ciphers", "TLS has the cipher suites that rustls has"),
     ("bridge_ciphers_tls1.3", "TLS has the cipher suites that rustls has"),
+    ("bridge_max_topic_alias", "bridges use no topic aliases: messages come over all the same, with whole topics"),
+    (
+        "bridge_tcp_keepalive",
+        "TCP keep-alive of a bridge is the system's: keepalive_interval finds out that the other broker has gone",
+    ),
+    (
+        "bridge_tcp_user_timeout",
+        "TCP_USER_TIMEOUT of a bridge is the system's: keepalive_interval finds out that the other broker has gone",
+    ),
     ("bridge_require_ocsp", "OCSP answers are not asked for"),
     ("bridge_max_packet_size", "what the other broker says that it takes is the bound of what goes out"),
     ("local_clientid", "the session here is called $bridge/NAME"),
@@ -123,7 +125,10 @@ fn take_line(line: &ConfLine, draft: &mut DraftBridge) -> Result<(), String> {
         "bridge_tls_version" if !matches!(line.word(), "tlsv1.2" | "tlsv1.3") => {
             return Err("TLS is 1.2 or 1.3".into());
         }
-        "bridge_insecure" | "bridge_tls_version" => {}
+        "bridge_reload_type" if line.word() != "immediate" => {
+            return Err("a reload that changes a bridge's table starts that bridge anew at once".into());
+        }
+        "bridge_insecure" | "bridge_tls_version" | "bridge_reload_type" => {}
         option if WITHOUT_EFFECT.contains(&option) => {}
         option => return take_behaviour(line, bridge).unwrap_or_else(|| Err(missing(option))),
     }
@@ -160,12 +165,27 @@ fn take_behaviour(line: &ConfLine, bridge: &mut BridgeSettings) -> Option<Result
         return Some(Ok(()));
     }
     let number = || line.word().parse::<u32>().map_err(|_| format!("{:?} is no number", line.word()));
-    let within = |low: u32, high: u32| number().map(|number| number.clamp(low, high));
     let result = match line.option.as_str() {
-        "keepalive_interval" => within(5, 65_535).map(|seconds| bridge.keep_alive_s = seconds as u16),
-        "idle_timeout" => within(1, 86_400).map(|seconds| bridge.idle_timeout_s = seconds),
-        "threshold" => within(1, 1_000_000).map(|messages| bridge.lazy_messages = messages),
-        "bridge_receive_maximum" => within(1, 65_535).map(|messages| bridge.inflight_max = messages as u16),
+        "keepalive_interval" => number().and_then(|seconds| {
+            let (within, told) = nearest(seconds, 5, 65_535);
+            bridge.keep_alive_s = within as u16;
+            told
+        }),
+        "idle_timeout" => number().and_then(|seconds| {
+            let (within, told) = nearest(seconds, 1, 86_400);
+            bridge.idle_timeout_s = within;
+            told
+        }),
+        "threshold" => number().and_then(|messages| {
+            let (within, told) = nearest(messages, 1, 1_000_000);
+            bridge.lazy_messages = within;
+            told
+        }),
+        "bridge_receive_maximum" => number().and_then(|messages| {
+            let (within, told) = nearest(messages, 1, 65_535);
+            bridge.inflight_max = within as u16;
+            told
+        }),
         "bridge_session_expiry_interval" => number().map(|seconds| bridge.session_expiry_s = seconds),
         "restart_timeout" => restart_timeout(line, bridge),
         "start_type" => {
@@ -177,6 +197,13 @@ fn take_behaviour(line: &ConfLine, bridge: &mut BridgeSettings) -> Option<Result
         _ => return None,
     };
     Some(result)
+}
+
+/// The nearest number that there is here, and a note where that is another.
+fn nearest(number: u32, least: u32, most: u32) -> (u32, Result<(), String>) {
+    let within = number.clamp(least, most);
+    let told = if within == number { Ok(()) } else { Err(beyond(number.into(), within.into())) };
+    (within, told)
 }
 
 const VERSIONS: [(&str, BridgeVersion); 3] =
@@ -192,10 +219,13 @@ fn take_word<T: Copy>(words: &[(&str, T)], field: &mut T, line: &ConfLine, other
 /// `restart_timeout SECONDS`, or `BASE CAP`.
 fn restart_timeout(line: &ConfLine, bridge: &mut BridgeSettings) -> Result<(), String> {
     let numbers: Vec<u32> = line.value.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-    match numbers[..] {
-        [seconds] => bridge.reconnect_s = (seconds.clamp(1, 3600), seconds.clamp(1, 3600)),
-        [base, cap] => bridge.reconnect_s = (base.clamp(1, 3600), cap.clamp(base.clamp(1, 3600), 3600)),
+    let (base, cap) = match numbers[..] {
+        [seconds] => (seconds, seconds),
+        [base, cap] => (base, cap),
         _ => return Err("it is a number of seconds, or two".to_owned()),
-    }
-    Ok(())
+    };
+    let (base, told_of_base) = nearest(base, 1, 3_600);
+    let (cap, told_of_cap) = nearest(cap, base, 3_600);
+    bridge.reconnect_s = (base, cap);
+    told_of_base.and(told_of_cap)
 }

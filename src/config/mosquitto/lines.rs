@@ -126,3 +126,9 @@ fn lines_of(path: &Path, text: &str) -> Vec<ConfLine> {
     });
     lines.collect()
 }
+
+/// What is said of a number that there is not here, and another stands in its place.
+pub(super) fn beyond(asked: u64, nearest: u64) -> String {
+    let word = if asked > nearest { "more" } else { "less" };
+    format!("{asked} is {word} than there is here: it is {nearest}")
+}

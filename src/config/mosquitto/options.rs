@@ -3,7 +3,7 @@
 //! Always holds: an option that stands in no table is told of as unknown; none is passed over in silence.
 
 use super::draft::DraftTable;
-use super::lines::ConfLine;
+use super::lines::{ConfLine, beyond};
 use super::{ImportNote, sections::Sections};
 
 /// What one value of an option is here.
@@ -12,13 +12,15 @@ enum OptionAnswer {
     Set(String),
     /// The same, with something to know.
     SetAnd(String, &'static str),
+    /// It is more than there is here, which is this.
+    Most { asked: u64, most: u64 },
     /// It is so in any case.
     Nothing,
     /// There is no counterpart.
     Lost(&'static str),
 }
 
-use OptionAnswer::{Lost, Nothing, Set, SetAnd};
+use OptionAnswer::{Lost, Most, Nothing, Set, SetAnd};
 
 /// An option, the setting that it is, and how its value is read.
 type CounterpartRow = (&'static str, &'static str, fn(&ConfLine) -> OptionAnswer);
@@ -26,17 +28,17 @@ type CounterpartRow = (&'static str, &'static str, fn(&ConfLine) -> OptionAnswer
 const COUNTERPARTS: &[CounterpartRow] = &[
     ("max_inflight_messages", "max-inflight", |line| match number(line) {
         Some(0) => SetAnd("65535".into(), "0 is no bound with Mosquitto; here 65535 is the most"),
-        Some(count) => Set(count.min(65_535).to_string()),
+        Some(count) => at_most(count, 65_535),
         None => NO_NUMBER,
     }),
     ("max_packet_size", "max-packet-size", |line| match number(line) {
         Some(0) => Set("256MiB".into()),
-        Some(bytes) => Set(bytes.min(256 << 20).to_string()),
+        Some(bytes) => at_most(bytes, 256 << 20),
         None => NO_NUMBER,
     }),
     ("message_size_limit", "max-message-size", |line| match number(line) {
         Some(0) => Nothing,
-        Some(bytes) => Set(bytes.min(268_435_455).to_string()),
+        Some(bytes) => at_most(bytes, 268_435_455),
         None => NO_NUMBER,
     }),
     ("max_queued_messages", "max-queued-messages", |line| match number(line) {
@@ -44,7 +46,7 @@ const COUNTERPARTS: &[CounterpartRow] = &[
             "10000000".into(),
             "0 is no bound with Mosquitto; here there is always one, and max_queued_bytes is another",
         ),
-        Some(count) => Set(count.min(10_000_000).to_string()),
+        Some(count) => at_most(count, 10_000_000),
         None => NO_NUMBER,
     }),
     ("max_queued_bytes", "max-queued-bytes", |line| match number(line) {
@@ -77,16 +79,22 @@ const COUNTERPARTS: &[CounterpartRow] = &[
     ("retain_available", "retain-available", |line| if line.is_on() { Nothing } else { Set("false".into()) }),
     ("sys_interval", "sys-interval", |line| match number(line) {
         Some(0) => Set("off".into()),
-        Some(seconds) => Set(seconds.min(3_600).to_string()),
+        Some(seconds) => at_most(seconds, 3_600),
         None => NO_NUMBER,
     }),
     ("persistent_client_expiration", "session-expiry-max", |line| {
         duration(line.word())
-            .map_or(Lost("it is a number followed by h, d, w, m or y"), |seconds| Set(seconds.to_string()))
+            .map_or(Lost("it is a number followed by h, d, w, m or y"), |seconds| at_most(seconds, EXPIRY_MAX_S))
     }),
 ];
 
 const NO_NUMBER: OptionAnswer = Lost("its value is no number");
+/// The longest that a session may have; beyond it it never ends.
+const EXPIRY_MAX_S: u64 = 4_294_967_294;
+
+fn at_most(asked: u64, most: u64) -> OptionAnswer {
+    if asked > most { Most { asked, most } } else { Set(asked.to_string()) }
+}
 
 fn counted(line: &ConfLine) -> OptionAnswer {
     match line.word().parse::<i64>() {
@@ -112,8 +120,7 @@ fn duration(text: &str) -> Option<u64> {
         "y" => 365 * 86_400,
         _ => return None,
     };
-    // Beyond what a session may have, which is never, there is nothing.
-    Some(number.parse::<u64>().ok()?.checked_mul(factor)?.min(4_294_967_294))
+    number.parse::<u64>().ok()?.checked_mul(factor)
 }
 
 /// When there is something to say of an option that has no counterpart.
@@ -226,7 +233,8 @@ pub(super) fn take_over(sections: &Sections, broker: &mut DraftTable, notes: &mu
 fn take_one(line: &ConfLine, flag: &str, answer: OptionAnswer, broker: &mut DraftTable, notes: &mut Vec<ImportNote>) {
     let (value, remark) = match answer {
         Set(value) => (value, None),
-        SetAnd(value, remark) => (value, Some(remark)),
+        SetAnd(value, remark) => (value, Some(remark.to_owned())),
+        Most { asked, most } => (most.to_string(), Some(beyond(asked, most))),
         Nothing => return,
         Lost(text) => {
             notes.push(line.note(text));
@@ -261,7 +269,7 @@ mod tests {
             ("2w", Some(1_209_600)),
             ("2m", Some(5_184_000)),
             ("1y", Some(31_536_000)),
-            ("9999y", Some(4_294_967_294)),
+            ("9999y", Some(315_328_464_000)),
             ("99999999999999999999y", None),
             ("", None),
             ("d", None),

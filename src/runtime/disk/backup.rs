@@ -19,7 +19,7 @@ use super::backup_source::HeldLog;
 use super::directory::{Access, Directory, FoundManifest};
 use super::error::DirectoryError;
 use super::medium::DirectoryMedium;
-use super::prepare::{remove_file, replace_file, sync_folder};
+use super::prepare::{remove_file, replace_file, replace_whole_file, sync_folder};
 use super::space::space_of;
 use crate::ids::ShardId;
 use crate::store::format::{LogId, Manifest, NewestSegment, SegmentNumber, StoreFile};
@@ -36,6 +36,8 @@ pub struct CopiedStore {
     pub bytes: u64,
 }
 
+/// Bans of operators, in a data directory.
+pub const BANS_FILE: &str = "bans.json";
 /// How often a broker may be started or stopped while its files are opened.
 const ATTEMPTS: usize = 5;
 
@@ -104,6 +106,7 @@ impl Backup<'_> {
                 let tails = logs.iter().map(|log| self.copy_tail(log)).collect::<Result<Vec<_>, _>>()?;
                 if self.manifest()?.manifest == before {
                     let copied = self.copy_rest(&before, logs, &tails)?;
+                    self.copy_bans()?;
                     self.copy.write_manifest(&before)?;
                     return Ok(CopiedStore { lost_manifest: lost, ..copied });
                 }
@@ -112,6 +115,15 @@ impl Backup<'_> {
             std::thread::sleep(Duration::from_millis(500));
         }
         Err(BackupError::Changing(self.source.path().to_owned()))
+    }
+
+    /// Whom operators have banned. The file is replaced whole, so it is one that was written.
+    fn copy_bans(&self) -> Result<(), BackupError> {
+        match fs::read(self.source.path().join(BANS_FILE)) {
+            Ok(text) => Ok(replace_whole_file(&self.copy.path().join(BANS_FILE), &text)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(BackupError::Unreadable { path: self.source.path().join(BANS_FILE), error }),
+        }
     }
 
     fn manifest(&self) -> Result<FoundManifest, BackupError> {

@@ -42,7 +42,7 @@ mod start_room;
 mod survey;
 mod tell_lost;
 
-pub use backup::{CopiedStore, backup};
+pub use backup::{BANS_FILE, CopiedStore, backup};
 pub use backup_error::BackupError;
 pub use body_reader::{BodyReader, QueuedBodies, ReadOrder};
 pub use check::{CheckVerdict, check};

@@ -4,6 +4,8 @@
 #[derive(Clone, Debug)]
 pub(super) struct DoctorNeed {
     pub(super) clients: u64,
+    /// Those that the configuration lets in, where there is one.
+    pub(super) connections_max: Option<u64>,
     pub(super) shards: u64,
     /// Whether clients come in TLS.
     pub(super) has_tls: bool,
@@ -99,6 +101,8 @@ pub(super) struct CertificateFacts {
 #[derive(Clone, Debug)]
 pub(super) struct PortFacts {
     pub(super) address: String,
+    /// Whether it is one of UDP.
+    pub(super) has_datagrams: bool,
     pub(super) state: PortState,
 }
 

@@ -97,7 +97,8 @@ fn tcp_mem(facts: &MachineFacts, need: &DoctorNeed) -> Option<DoctorFinding> {
 
 fn port(facts: &PortFacts) -> DoctorFinding {
     let (address, number) = (&facts.address, facts.address.rsplit(':').next().unwrap_or_default());
-    let who = format!("ss -ltnp 'sport = :{number}' says who has it");
+    let sockets = if facts.has_datagrams { "-lunp" } else { "-ltnp" };
+    let who = format!("ss {sockets} 'sport = :{number}' says who has it");
     match &facts.state {
         PortState::Free => DoctorFinding::fine("port", format!("{address} is free"), ""),
         PortState::Taken { by: Some((pid, name)) } if name == "dunlin" => DoctorFinding::fine(

@@ -99,7 +99,15 @@ fn need(arguments: &DoctorArguments, config: Option<&Config>) -> DoctorNeed {
     let clients = clients.unwrap_or(CLIENTS_UNSAID);
     let Some(config) = config else {
         let memlock_bytes = (0, 0);
-        return DoctorNeed { clients, shards: 1, has_tls: false, memlock_bytes, ports: Vec::new(), disk_bytes: None };
+        return DoctorNeed {
+            clients,
+            connections_max: None,
+            shards: 1,
+            has_tls: false,
+            memlock_bytes,
+            ports: Vec::new(),
+            disk_bytes: None,
+        };
     };
     let needs = needs(config);
     let shards = config.settings.shards as u64;
@@ -113,6 +121,7 @@ fn need(arguments: &DoctorArguments, config: Option<&Config>) -> DoctorNeed {
     let on_disk = config.store.storage == Storage::Disk;
     DoctorNeed {
         clients,
+        connections_max: Some(config.process.connections_max.into()),
         shards,
         has_tls: config.listeners.iter().any(|listener| listener.settings.kind.has_tls()),
         memlock_bytes: (needs.memlock_bytes, needs.memlock_always_bytes),
@@ -126,8 +135,18 @@ fn judge(facts: &MachineFacts, need: &DoctorNeed) -> Vec<DoctorFinding> {
     let mut findings = Vec::new();
     judge_system::judge(facts, need, &mut findings);
     judge_network::judge(facts, need, &mut findings);
+    findings.extend(places(need));
     judge_files::judge(facts, need, &mut findings);
     findings
+}
+
+/// Whether as many are let in as are asked about.
+fn places(need: &DoctorNeed) -> Option<DoctorFinding> {
+    let max = need.connections_max?;
+    let is = format!("{} clients are let in at one time", units::grouped(max));
+    let needed = format!("{} are asked about", units::grouped(need.clients));
+    let mend = format!("write max_connections = {} into the configuration", need.clients);
+    Some(DoctorFinding::fine("max_connections", is, needed).unless(max >= need.clients, FindingLevel::Mend, mend))
 }
 
 fn in_text(findings: &[DoctorFinding], need: &DoctorNeed) -> String {

@@ -1,14 +1,19 @@
 //! Which process listens at a port.
 //!
-//! Always holds: it is found by the socket itself (`/proc/net/tcp`, then `/proc/PID/fd`), so that a process which runs beside the one that
+//! Always holds: it is found by the socket itself (`/proc/net/tcp` or `udp`, then `/proc/PID/fd`), so that a process which runs beside the one that
 //! listens is not taken for it. Descriptors of other users' processes are hidden from all but root: then there is no answer.
 
 use std::fs;
 
 /// The process that listens there and its name; our own is none.
-pub(super) fn of_port(port: u16) -> Option<(u32, String)> {
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| fs::read_to_string(path).unwrap_or_default());
-    let sockets: Vec<String> = tables.iter().flat_map(|table| listening(table, port)).collect();
+pub(super) fn of_port(port: u16, has_datagrams: bool) -> Option<(u32, String)> {
+    let (tables, state) = if has_datagrams {
+        (["/proc/net/udp", "/proc/net/udp6"], UNCONNECTED)
+    } else {
+        (["/proc/net/tcp", "/proc/net/tcp6"], LISTENS)
+    };
+    let tables = tables.map(|path| fs::read_to_string(path).unwrap_or_default());
+    let sockets: Vec<String> = tables.iter().flat_map(|table| sockets_in(table, port, state)).collect();
     let own = std::process::id();
     let processes =
         fs::read_dir("/proc").ok()?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
@@ -17,13 +22,16 @@ pub(super) fn of_port(port: u16) -> Option<(u32, String)> {
     Some((pid, name.trim().to_owned()))
 }
 
-/// What the descriptors of sockets that listen at a port are linked to.
-fn listening(table: &str, port: u16) -> Vec<String> {
-    const LISTENS: &str = "0A";
+/// The states of the kernel's tables in which a socket of TCP waits for connections, and one of UDP for datagrams of whomever.
+const LISTENS: &str = "0A";
+const UNCONNECTED: &str = "07";
+
+/// What the descriptors of sockets at a port in this state are linked to.
+fn sockets_in(table: &str, port: u16, state: &str) -> Vec<String> {
     let of_line = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let (_, of_socket) = words.get(1)?.rsplit_once(':')?;
-        let is_meant = u16::from_str_radix(of_socket, 16) == Ok(port) && words.get(3) == Some(&LISTENS);
+        let is_meant = u16::from_str_radix(of_socket, 16) == Ok(port) && words.get(3) == Some(&state);
         is_meant.then(|| format!("socket:[{}]", words.get(9).unwrap_or(&"")))
     };
     table.lines().filter_map(of_line).collect()
@@ -46,9 +54,10 @@ mod tests {
             1: 0100007F:075B 0100007F:9FAD 01 00000000:00000000 00:00000000 00000000     0        0 631 1 0 20 4 30 10 -1\n\
             2: 00000000000000000000000000000000:075C 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 \
             00000000     0        0 77 1 0 100 0 0 10 0\n";
-        assert_eq!(listening(table, 1_883), ["socket:[630]"]);
-        assert_eq!(listening(table, 1_884), ["socket:[77]"]);
-        assert_eq!(listening(table, 1_885), [""; 0]);
-        assert_eq!(listening("nonsense\n\n: : :", 0), [""; 0]);
+        assert_eq!(sockets_in(table, 1_883, LISTENS), ["socket:[630]"]);
+        assert_eq!(sockets_in(table, 1_884, LISTENS), ["socket:[77]"]);
+        assert_eq!(sockets_in(table, 1_885, LISTENS), [""; 0]);
+        assert_eq!(sockets_in(table, 1_883, UNCONNECTED), [""; 0]);
+        assert_eq!(sockets_in("nonsense\n\n: : :", 0, LISTENS), [""; 0]);
     }
 }

@@ -4,7 +4,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -112,20 +112,29 @@ fn days_left(path: &Path) -> Result<i64, String> {
 
 fn ports(config: &Config) -> Vec<PortFacts> {
     let of_listeners = config.listeners.iter().filter_map(|listener| match listener.address {
-        ListenAddress::Ip(address) => Some(address),
+        ListenAddress::Ip(address) => Some((address, listener.settings.kind.has_datagrams())),
         ListenAddress::Unix(_) => None,
     });
-    let addresses: Vec<SocketAddr> =
-        of_listeners.chain(config.admin_address()).filter(|address| address.port() != 0).collect();
-    let state = |address: &SocketAddr| match TcpListener::bind(address) {
-        Ok(_) => PortState::Free,
+    let of_admin = config.admin_address().map(|address| (address, false));
+    let addresses = of_listeners.chain(of_admin).filter(|(address, _)| address.port() != 0);
+    let facts = |(address, has_datagrams): (SocketAddr, bool)| PortFacts {
+        address: address.to_string(),
+        has_datagrams,
+        state: port_state(address, has_datagrams),
+    };
+    addresses.map(facts).collect()
+}
+
+fn port_state(address: SocketAddr, has_datagrams: bool) -> PortState {
+    let bound = if has_datagrams { UdpSocket::bind(address).map(drop) } else { TcpListener::bind(address).map(drop) };
+    match bound {
+        Ok(()) => PortState::Free,
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            PortState::Taken { by: owner::of_port(address.port()) }
+            PortState::Taken { by: owner::of_port(address.port(), has_datagrams) }
         }
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => PortState::Forbidden,
         Err(error) => PortState::Other(error.to_string()),
-    };
-    addresses.iter().map(|address| PortFacts { address: address.to_string(), state: state(address) }).collect()
+    }
 }
 
 /// The file system that a directory lies on, or will.

@@ -10,6 +10,7 @@ use super::judge;
 fn need(clients: u64) -> DoctorNeed {
     DoctorNeed {
         clients,
+        connections_max: Some(1_000_000),
         shards: 4,
         has_tls: false,
         memlock_bytes: (8 << 20, 512 << 10),
@@ -45,7 +46,7 @@ fn good() -> MachineFacts {
             ..DiskFacts::default()
         }),
         certificates: vec![CertificateFacts { path: "/etc/server.pem".into(), days_left: Ok(60) }],
-        ports: vec![PortFacts { address: "0.0.0.0:1883".into(), state: PortState::Free }],
+        ports: vec![PortFacts { address: "0.0.0.0:1883".into(), has_datagrams: false, state: PortState::Free }],
         ..MachineFacts::default()
     }
 }
@@ -54,14 +55,15 @@ fn good() -> MachineFacts {
 fn a_machine_on_which_nothing_is_short_is_fine() {
     let findings = judge(&good(), &need(1_000_000));
     assert!(findings.iter().all(|finding| finding.level == Fine && finding.mend.is_none()), "{findings:#?}");
-    assert_eq!(findings.len(), 22, "each thing has its line");
+    assert_eq!(findings.len(), 23, "each thing has its line");
 }
 
 #[test]
 fn what_cannot_be_read_is_left_out() {
     let facts =
         MachineFacts { kernel: (6, 1), open_files: 1 << 20, memlock_bytes: u64::MAX, ..MachineFacts::default() };
-    let checks: Vec<&str> = judge(&facts, &need(1_000)).iter().map(|finding| finding.check).collect();
+    let need = DoctorNeed { connections_max: None, ..need(1_000) };
+    let checks: Vec<&str> = judge(&facts, &need).iter().map(|finding| finding.check).collect();
     assert_eq!(checks, ["kernel", "io_uring", "open files", "locked memory"]);
 }
 
@@ -163,6 +165,31 @@ fn what_is_needed_follows_the_number_of_clients() {
     let worst = |clients| judge(&facts, &need(clients)).into_iter().map(|finding| finding.level).max();
     assert_eq!(worst(100_000), Some(Fine));
     assert_eq!(worst(1_000_000), Some(Mend));
+}
+
+#[test]
+fn more_clients_than_are_let_in_are_told() {
+    let needs = |clients| DoctorNeed { connections_max: Some(500), ..need(clients) };
+    let told = |clients| {
+        let findings = judge(&good(), &needs(clients));
+        let [finding] = findings.iter().filter(|finding| finding.check == "max_connections").collect::<Vec<_>>()[..]
+        else {
+            panic!("{findings:#?}")
+        };
+        (finding.level, finding.mend.clone())
+    };
+    assert_eq!(told(500), (Fine, None));
+    assert_eq!(told(501), (Mend, Some("write max_connections = 501 into the configuration".to_owned())));
+}
+
+#[test]
+fn a_port_for_datagrams_is_looked_for_among_sockets_of_udp() {
+    let mut facts = good();
+    facts.ports[0].has_datagrams = true;
+    facts.ports[0].state = PortState::Taken { by: None };
+    let findings = judge(&facts, &need(1_000_000));
+    let mend = findings.iter().find(|finding| finding.check == "port").and_then(|finding| finding.mend.as_deref());
+    assert!(mend.is_some_and(|mend| mend.contains("ss -lunp 'sport = :1883'")), "{mend:?}");
 }
 
 #[test]

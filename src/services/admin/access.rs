@@ -37,7 +37,12 @@ pub(super) struct Operator {
 impl Operator {
     /// Notes in the log what is asked for. To be said before it is done: whoever hangs up is not waited for.
     pub(super) fn note(&self, action: &str, about: &str) {
-        log::event::admin_action(&self.identity.name, &self.peer, action, about);
+        self.note_with_reason(action, about, None);
+    }
+
+    /// The same, with what the operator says about it.
+    pub(super) fn note_with_reason(&self, action: &str, about: &str, reason: Option<&str>) {
+        log::event::admin_action(&self.identity.name, &self.peer, (action, about), reason);
     }
 }
 
@@ -146,6 +151,7 @@ pub(super) struct LoggedIn {
         (status = 200, description = "done", body = LoggedIn),
         (status = 400, description = "no name and password in JSON", body = HttpProblem, content_type = "application/problem+json"),
         (status = 401, description = "wrong name or password", body = HttpProblem, content_type = "application/problem+json"),
+        (status = 413, description = "its body is too long", body = HttpProblem, content_type = "application/problem+json"),
         (status = 429, description = "too many wrong passwords", body = HttpProblem, content_type = "application/problem+json"),
     )
 )]
@@ -193,7 +199,7 @@ pub(super) async fn log_in(
         logins.begin(now, &proven, &random)
     });
     let identity = proven.identity;
-    log::event::admin_action(&identity.name, &peer, "login", "");
+    log::event::admin_action(&identity.name, &peer, ("login", ""), None);
     let body = LoggedIn { user: identity.name.into(), role: identity.role.name(), csrf_token: login.csrf_token.into() };
     Ok(([(header::SET_COOKIE, cookie(&headers, login.token, is_secret).to_string())], Json(body)).into_response())
 }

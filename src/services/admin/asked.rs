@@ -4,13 +4,14 @@
 
 use axum::Json;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 
 use super::cursor::ListPlace;
 use super::problem::HttpProblem;
 use super::state::AdminState;
-use crate::limits::ADMIN_PAGES_PER_REQUEST;
+use crate::limits::{ADMIN_PAGES_PER_REQUEST, OPERATOR_REASON_MAX_BYTES};
 use crate::shard::command::PAGE_MAX;
 use crate::shard::{ClientCursor, Command, Reply};
 
@@ -34,7 +35,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, HttpProblem> {
         let read = Json::<T>::from_request(request, state).await;
-        read.map(|Json(value)| Self(value)).map_err(|rejection| HttpProblem::bad_request(rejection.body_text()))
+        read.map(|Json(value)| Self(value)).map_err(|rejection| {
+            let is_too_long = rejection.status() == StatusCode::PAYLOAD_TOO_LARGE;
+            let status = if is_too_long { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST };
+            HttpProblem::new(status, rejection.body_text())
+        })
     }
 }
 
@@ -134,4 +139,13 @@ pub(super) fn int64(name: &str, value: Option<u64>) -> Result<u64, HttpProblem> 
         return Err(HttpProblem::bad_request(format!("{name} is 0 to {}", i64::MAX)));
     }
     Ok(value)
+}
+
+/// Whether an operator may give this reason: it stands in the log, and in packets of MQTT 5.0.
+pub(super) fn check_reason(reason: &str) -> Result<(), HttpProblem> {
+    if reason.len() > OPERATOR_REASON_MAX_BYTES || reason.contains(char::is_control) {
+        let text = format!("reason has up to {OPERATOR_REASON_MAX_BYTES} bytes, without control characters");
+        return Err(HttpProblem::bad_request(text));
+    }
+    Ok(())
 }

@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::access::{Operator, Viewer};
-use super::asked::{JsonBody, Parameters};
+use super::asked::{JsonBody, Parameters, check_reason};
+use super::operated::to_the_end;
 use super::problem::{ChangeProblems, HttpProblem, ReadProblems};
 use super::state::AdminState;
-use crate::auth::operator_bans::{BannedWho, OperatorBan};
+use crate::auth::operator_bans::{BannedWho, OperatorBan, OperatorBans};
 use crate::settings::Network;
 use crate::shard::command::{ClientFilter, PAGE_MAX};
 use crate::shard::{Command, Reply, SessionFate};
@@ -74,9 +75,6 @@ impl BanView {
     }
 }
 
-/// What an operator may write about a ban, in bytes.
-const REASON_MAX_BYTES: usize = 256;
-
 /// The wall clock.
 pub(super) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -126,35 +124,48 @@ pub(super) async fn add(
     JsonBody(new): JsonBody<NewBan>,
 ) -> Result<Json<BanView>, HttpProblem> {
     let (who, network) = who_of(new.client_id.as_deref(), new.network.as_deref())?;
-    if new.reason.len() > REASON_MAX_BYTES {
-        return Err(HttpProblem::bad_request(format!("reason has up to {REASON_MAX_BYTES} bytes")));
-    }
-    operator.note("ban", new.client_id.as_deref().or(new.network.as_deref()).unwrap_or_default());
+    check_reason(&new.reason)?;
+    let about = new.client_id.as_deref().or(new.network.as_deref()).unwrap_or_default();
+    operator.note_with_reason("ban", about, Some(&*new.reason).filter(|reason| !reason.is_empty()));
     let now = now();
     let until = new.seconds.map(|seconds| Timestamp(now.0 + u64::from(seconds) * 1_000));
     let ban = OperatorBan { until, reason: new.reason.into() };
     let mut view = BanView::new(&who, &ban, false);
-    let _one_at_a_time = state.changes.lock().await;
-    if !state.with_bans(|bans| bans.add(now, who.clone(), ban)) {
-        let text = "there are as many bans as may be: take some out, or ban a network";
-        return Err(HttpProblem::new(StatusCode::CONFLICT, text));
-    }
-    tell_shards(&state).await?;
-    // It holds in any case; whether it will after a start is told.
-    view.kept = keep(&state).await.is_ok_and(|is_kept| is_kept);
+    to_the_end(async move {
+        let alone = state.changes.lock().await;
+        let is_added = change_bans(&state, |bans| bans.add(now, who.clone(), ban)).await?;
+        if !is_added {
+            let text = "there are as many bans as may be: take some out, or ban a network";
+            return Err(HttpProblem::new(StatusCode::CONFLICT, text));
+        }
+        // It holds in any case; whether it will after a start is told.
+        view.kept = keep(&state).await.is_ok_and(|is_kept| is_kept);
+        drop(alone);
+        if new.disconnect {
+            close_banned(&state, who, network).await?;
+        }
+        Ok(Json(view))
+    })
+    .await
+}
+
+/// Closes who is banned now.
+async fn close_banned(state: &Arc<AdminState>, who: BannedWho, network: Option<Network>) -> Result<(), HttpProblem> {
     match (who, network) {
-        _ if !new.disconnect => {}
         (BannedWho::ClientId(client_id), _) => {
-            state.shards.ask_owner(&Command::Disconnect { client_id, session: SessionFate::Kept }).await?;
+            state
+                .shards
+                .ask_owner(&Command::Disconnect { client_id, session: SessionFate::Kept, reason: None })
+                .await?;
         }
         (BannedWho::Network(..), Some(network)) => {
-            let state = Arc::clone(&state);
+            let state = Arc::clone(state);
             // There may be many. A shard that does not answer is the watchdog's affair.
             tokio::spawn(async move { close_from(&state, network).await.ok() });
         }
         (BannedWho::Network(..), None) => {}
     }
-    Ok(Json(view))
+    Ok(())
 }
 
 /// Has the bans written down. Returns whether they are, or why that failed.
@@ -170,10 +181,25 @@ async fn keep(state: &AdminState) -> Result<bool, String> {
     written.map(|()| true)
 }
 
-async fn tell_shards(state: &AdminState) -> Result<(), HttpProblem> {
-    let bans = state.with_bans(|bans| (!bans.is_empty()).then(|| Arc::new(bans.clone())));
-    state.shards.ask_all(&Command::UseBans(bans)).await?;
-    Ok(())
+/// Changes them, and tells all shards, for whoever has locked the changes. Returns whether there was anything to change. Nothing has changed
+/// when it fails.
+async fn change_bans(state: &AdminState, change: impl FnOnce(&mut OperatorBans) -> bool) -> Result<bool, HttpProblem> {
+    let before = state.with_bans(|bans| bans.clone());
+    if !state.with_bans(change) {
+        return Ok(false);
+    }
+    let tell = async |bans: &OperatorBans| {
+        let bans = (!bans.is_empty()).then(|| Arc::new(bans.clone()));
+        state.shards.change_all(&Command::UseBans(bans)).await
+    };
+    let after = state.with_bans(|bans| bans.clone());
+    if let Err(unanswered) = tell(&after).await {
+        // Those that have them forget them, and who is late does both.
+        let _ = tell(&before).await;
+        state.with_bans(|bans| *bans = before);
+        return Err(unanswered.into());
+    }
+    Ok(true)
 }
 
 /// Closes connections from a network, page by page.
@@ -185,7 +211,8 @@ async fn close_from(state: &AdminState, network: Network) -> Result<(), HttpProb
             let command = Command::ListClients { after, limit: PAGE_MAX, filter: filter.clone() };
             let Reply::Clients { page, next } = state.shards.ask(shard, command).await? else { return Ok(()) };
             for client in page {
-                let command = Command::Disconnect { client_id: client.client_id, session: SessionFate::Kept };
+                let command =
+                    Command::Disconnect { client_id: client.client_id, session: SessionFate::Kept, reason: None };
                 state.shards.ask(shard, command).await?;
             }
             match next {
@@ -224,13 +251,38 @@ pub(super) async fn remove(
 ) -> Result<StatusCode, HttpProblem> {
     let (who, _) = who_of(query.client_id.as_deref(), query.network.as_deref())?;
     operator.note("unban", query.client_id.as_deref().or(query.network.as_deref()).unwrap_or_default());
-    let _one_at_a_time = state.changes.lock().await;
-    if !state.with_bans(|bans| bans.remove(&who)) {
-        return Err(HttpProblem::not_found("there is no such ban"));
+    to_the_end(async move {
+        let _alone = state.changes.lock().await;
+        if !change_bans(&state, |bans| bans.remove(&who)).await? {
+            return Err(HttpProblem::not_found("there is no such ban"));
+        }
+        keep(&state).await.map_err(|text| {
+            HttpProblem::not_now(&format!("it does not hold any more, but the next start brings it back: {text}"))
+        })?;
+        Ok(StatusCode::NO_CONTENT)
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::failing_shards::state_with_a_lost_shard;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_ban_that_one_shard_does_not_hear_of_holds_nowhere() {
+        let (state, asked) = state_with_a_lost_shard(Vec::new());
+        let who = BannedWho::ClientId("evil".into());
+        let ban = OperatorBan { until: None, reason: "".into() };
+        let changed = change_bans(&state, |bans| bans.add(now(), who.clone(), ban)).await;
+        assert_eq!(changed.unwrap_err().detail(), "shard 1 takes no question: the shard has stopped");
+        assert_eq!(asked.all(), ["bans true", "bans false"], "who heard of it is told that it does not hold");
+        assert!(state.with_bans(|bans| bans.is_empty()));
+        // Nor is one forgotten that all the others still have.
+        let ban = OperatorBan { until: None, reason: "".into() };
+        state.with_bans(|bans| bans.add(now(), who.clone(), ban));
+        assert!(change_bans(&state, |bans| bans.remove(&who)).await.is_err());
+        assert_eq!(asked.all(), ["bans false", "bans true"]);
+        assert!(!state.with_bans(|bans| bans.is_empty()));
     }
-    tell_shards(&state).await?;
-    keep(&state).await.map_err(|text| {
-        HttpProblem::not_now(&format!("it does not hold any more, but the next start brings it back: {text}"))
-    })?;
-    Ok(StatusCode::NO_CONTENT)
 }

@@ -33,7 +33,7 @@ pub(super) struct ClientQuery {
 pub(super) struct ClientFiltersQuery {
     /// As it came in CONNECT.
     client_id: String,
-    /// Filters to pass over: the `next` of the page before.
+    /// The `next` of the page before.
     skip: Option<u32>,
 }
 
@@ -47,6 +47,9 @@ pub(super) struct ClientCloseQuery {
     /// Whether its session ends, too: subscriptions and queue go, its will is published.
     #[serde(default)]
     end_session: bool,
+    /// Why: an MQTT 5.0 client is told (Reason String), and so is the log.
+    #[param(max_length = 256)]
+    reason: Option<String>,
 }
 
 /// What one client holds, whatever its id is: as `/api/v1/clients/{client_id}`.
@@ -97,5 +100,5 @@ pub(super) async fn close_by_query(
     operator: Operator,
     Parameters(query): Parameters<ClientCloseQuery>,
 ) -> Result<StatusCode, HttpProblem> {
-    clients::close(&state, &operator, &query.client_id, query.end_session).await
+    clients::close(&state, &operator, &query.client_id, (query.end_session, query.reason)).await
 }

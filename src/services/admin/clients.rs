@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::access::{Operator, Viewer};
-use super::asked::{NameInPath, Parameters, page_over_shards, paged_query};
+use super::asked::{NameInPath, Parameters, check_reason, page_over_shards, paged_query};
 use super::broker::Dropped;
 use super::problem::{ChangeProblems, HttpProblem, ReadProblems};
 use super::state::AdminState;
@@ -267,14 +267,14 @@ pub(super) async fn view_of(state: &AdminState, client_id: String) -> Result<Jso
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SubscriptionsQuery {
-    /// Filters to pass over: the `next` of the page before.
+    /// The `next` of the page before.
     skip: Option<u32>,
 }
 
 /// A page of a client's filters.
 #[derive(Serialize, ToSchema)]
 pub(super) struct SubscriptionPage {
-    /// Whole filters, `$share/...` included.
+    /// Whole filters, `$share/...` included, in no order that means anything. One that is there all the time is on one page of all, once.
     filters: Vec<String>,
     /// The same with what was asked for with each.
     subscriptions: Vec<SubscriptionView>,
@@ -310,11 +310,9 @@ pub(super) async fn filters_of(
     client_id: String,
     skip: Option<u32>,
 ) -> Result<Json<SubscriptionPage>, HttpProblem> {
-    let skip = skip.unwrap_or(0);
-    match state.shards.ask_owner(&Command::ListSubscriptions { client_id: client_id.into(), skip }).await? {
-        Reply::Subscriptions { page, total } => {
-            let shown = skip.saturating_add(page.len() as u32);
-            let next = (!page.is_empty() && shown < total).then_some(shown);
+    let first = skip.unwrap_or(0);
+    match state.shards.ask_owner(&Command::ListSubscriptions { client_id: client_id.into(), first }).await? {
+        Reply::Subscriptions { page, total, next } => {
             let filters = page.iter().map(|row| row.filter.to_string()).collect();
             let subscriptions = page.into_iter().map(SubscriptionView::from).collect();
             Ok(Json(SubscriptionPage { filters, subscriptions, total, next }))
@@ -331,6 +329,9 @@ pub(super) struct DisconnectQuery {
     /// Whether its session ends, too: subscriptions and queue go, its will is published.
     #[serde(default)]
     end_session: bool,
+    /// Why: an MQTT 5.0 client is told (Reason String), and so is the log.
+    #[param(max_length = 256)]
+    reason: Option<String>,
 }
 
 /// Close a client's connection (0x98, administrative action). With `end_session=true` its session ends as well.
@@ -349,7 +350,7 @@ pub(super) async fn disconnect(
     NameInPath(client_id): NameInPath,
     Parameters(query): Parameters<DisconnectQuery>,
 ) -> Result<StatusCode, HttpProblem> {
-    close(&state, &operator, &client_id, query.end_session).await
+    close(&state, &operator, &client_id, (query.end_session, query.reason)).await
 }
 
 /// Closes a client's connection, and ends its session where that is asked for.
@@ -357,11 +358,13 @@ pub(super) async fn close(
     state: &AdminState,
     operator: &Operator,
     client_id: &str,
-    end_session: bool,
+    (end_session, reason): (bool, Option<String>),
 ) -> Result<StatusCode, HttpProblem> {
+    let reason = reason.filter(|reason| !reason.is_empty());
+    check_reason(reason.as_deref().unwrap_or_default())?;
+    operator.note_with_reason(if end_session { "end_session" } else { "disconnect" }, client_id, reason.as_deref());
     let session = if end_session { SessionFate::Ended } else { SessionFate::Kept };
-    let command = Command::Disconnect { client_id: client_id.into(), session };
-    operator.note(if end_session { "end_session" } else { "disconnect" }, client_id);
+    let command = Command::Disconnect { client_id: client_id.into(), session, reason: reason.map(Into::into) };
     match state.shards.ask_owner(&command).await? {
         Reply::Done => Ok(StatusCode::NO_CONTENT),
         other => Err(HttpProblem::of_reply(&other)),

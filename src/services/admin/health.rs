@@ -1,6 +1,7 @@
 //! Whether the broker lives, and whether it takes clients.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use axum::Json;
 use axum::extract::State;
@@ -37,7 +38,8 @@ pub(super) async fn healthz(State(state): State<Arc<AdminState>>) -> Result<Json
     Ok(Json(Health { status: "ok", shards }))
 }
 
-/// Whether clients are to be sent here: when all that is kept has been read back, and every shard answers.
+/// Whether clients are to be sent here: when all that is kept has been read back, a listener accepts, the broker is neither being emptied nor
+/// stopping, and every shard answers.
 #[utoipa::path(
     get, path = "/readyz", tag = "health", security(()),
     responses(
@@ -51,6 +53,12 @@ pub(super) async fn readyz(state: State<Arc<AdminState>>) -> Result<Json<Health>
     }
     if state.with_drain(|drain| drain.is_some()) {
         return Err(HttpProblem::not_now("the broker is being emptied"));
+    }
+    if state.is_stopping() {
+        return Err(HttpProblem::not_now("the broker is stopping"));
+    }
+    if !state.listeners.load().iter().any(|listener| listener.is_open.load(Ordering::Relaxed)) {
+        return Err(HttpProblem::not_now("no listener accepts"));
     }
     healthz(state).await
 }

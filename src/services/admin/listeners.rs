@@ -1,7 +1,7 @@
 //! Listeners: which there are, and stopping and starting them.
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -9,11 +9,12 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
+use tokio::sync::MutexGuard;
 use utoipa::ToSchema;
 
 use super::access::{Operator, Viewer};
 use super::asked::NameInPath;
-use super::operated::AdminListener;
+use super::operated::{AdminListener, to_the_end};
 use super::problem::{ChangeProblems, HttpProblem, ReadProblems};
 use super::state::AdminState;
 use crate::settings::ListenerKind;
@@ -77,7 +78,7 @@ pub(super) async fn stop(
     operator: Operator,
     NameInPath(name): NameInPath,
 ) -> Result<StatusCode, HttpProblem> {
-    change(&state, &operator, &name, false).await
+    change(state, &operator, &name, false).await
 }
 
 /// Accept by a listener again that was stopped.
@@ -97,54 +98,70 @@ pub(super) async fn start(
     operator: Operator,
     NameInPath(name): NameInPath,
 ) -> Result<StatusCode, HttpProblem> {
-    change(&state, &operator, &name, true).await
+    change(state, &operator, &name, true).await
 }
 
-async fn change(state: &AdminState, operator: &Operator, name: &str, is_open: bool) -> Result<StatusCode, HttpProblem> {
+async fn change(
+    state: Arc<AdminState>,
+    operator: &Operator,
+    name: &str,
+    is_open: bool,
+) -> Result<StatusCode, HttpProblem> {
     let listener = state.listeners.load().iter().find(|listener| *listener.name == *name).cloned();
     let listener = listener.ok_or_else(|| HttpProblem::not_found("no listener has this name"))?;
-    if is_open && state.with_drain(|drain| drain.is_some()) {
-        return Err(HttpProblem::new(
-            StatusCode::CONFLICT,
-            "the broker is being emptied: end that, and it accepts again",
-        ));
-    }
     operator.note(if is_open { "start_listener" } else { "stop_listener" }, name);
-    set_open(state, &listener, is_open).await?;
+    to_the_end(async move {
+        let alone = state.changes.lock().await;
+        if is_open && state.with_drain(|drain| drain.is_some()) {
+            return Err(conflict("the broker is being emptied: end that, and it accepts again"));
+        }
+        set_open(&state, &alone, &listener, is_open).await
+    })
+    .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Stops or starts one. Nothing has changed when it fails.
+/// Stops or starts one, for whoever has locked the changes. Nothing has changed when it fails.
 pub(super) async fn set_open(
     state: &AdminState,
+    _alone: &MutexGuard<'_, ()>,
     listener: &Arc<AdminListener>,
     is_open: bool,
 ) -> Result<(), HttpProblem> {
-    let _one_at_a_time = state.changes.lock().await;
     // A reload may have renamed it, or taken it away.
     let is_same = |known: &&Arc<AdminListener>| known.index == listener.index && known.address == listener.address;
     let listeners = state.listeners.load_full();
     let listener = listeners.iter().find(is_same);
     let listener = listener.ok_or_else(|| HttpProblem::not_found("a reload has taken the listener away"))?;
-    let conflict = |text: &str| HttpProblem::new(StatusCode::CONFLICT, text);
     let Some(address) = listener.address else {
         return Err(conflict("all shards share the socket of a path: it cannot be stopped by itself"));
     };
     if listener.is_open.load(Ordering::Relaxed) == is_open {
         return Ok(());
     }
-    if is_open
-        && let Err(error) = TcpListener::bind(address)
-        && error.kind() == io::ErrorKind::AddrInUse
-    {
+    // A socket for datagrams stays open while its listener is stopped.
+    if is_open && !listener.kind.has_datagrams() && is_taken(address) {
         return Err(conflict("another process listens at its address meanwhile"));
     }
     let command = |is_open| Command::SetListener { index: listener.index, is_open };
-    let replies = state.shards.ask_all(&command(is_open)).await?;
-    if let Some(refusal) = replies.iter().find(|reply| **reply != Reply::Done) {
-        state.shards.ask_all(&command(!is_open)).await?;
-        return Err(HttpProblem::of_reply(refusal));
+    let problem = match state.shards.change_all(&command(is_open)).await {
+        Ok(replies) => replies.iter().find(|reply| **reply != Reply::Done).map(HttpProblem::of_reply),
+        Err(unanswered) => Some(unanswered.into()),
+    };
+    if let Some(problem) = problem {
+        // Those that have done it take it back, and who is late does both.
+        let _ = state.shards.change_all(&command(!is_open)).await;
+        return Err(problem);
     }
     listener.is_open.store(is_open, Ordering::Relaxed);
     Ok(())
+}
+
+fn conflict(text: &str) -> HttpProblem {
+    HttpProblem::new(StatusCode::CONFLICT, text)
+}
+
+/// Whether the address is somebody else's.
+fn is_taken(address: SocketAddr) -> bool {
+    TcpListener::bind(address).is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -98,7 +99,7 @@ pub(super) async fn publish_batch(
 ) -> Result<Json<Vec<BatchItemView>>, HttpProblem> {
     if messages.len() > ADMIN_BATCH_MESSAGES_MAX {
         let text = format!("{} messages are too many: {ADMIN_BATCH_MESSAGES_MAX} are allowed", messages.len());
-        return Err(HttpProblem::bad_request(text));
+        return Err(HttpProblem::new(StatusCode::PAYLOAD_TOO_LARGE, text));
     }
     let kept: Vec<Message> = messages.iter().map(NewMessage::kept).collect::<Result<_, _>>()?;
     operator.note("publish_batch", &format!("{} messages", messages.len()));

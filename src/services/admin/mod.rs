@@ -5,7 +5,7 @@
 //! connection, a request's head, its body and its time are bounded; the thread gives way to shards (nice).
 //! Leaves to others: the users' file (`auth::admin_users`, `config`), what shards do (`shard::Command`).
 //!
-//! Reading order: this file, `server`, `state`, `shards`, `hosts` (which server is meant, and which page asks), `access` (who asks), `asked`, `problem`; then one file for each kind of
+//! Reading order: this file, `server` with `places`, `state`, `shards`, `hosts` (which server is meant, and which page asks), `access` (who asks), `asked`, `problem`; then one file for each kind of
 //! thing that can be asked: `health`, `metrics`, `broker`, `clients` with `client_by_query`, `subscriptions`, `messages`, `traffic`, `listeners`, `connectors` with `bridges`, `sinks` and `sources`, `draining`, `bans`, `traces`,
 //! `tail`, `history` with `samples`, `certificates`, `log_lines`; `dashboard` (the page for people); `description` (`OpenAPI`).
 
@@ -24,6 +24,8 @@ mod cursor;
 mod dashboard;
 mod description;
 mod draining;
+#[cfg(test)]
+mod failing_shards;
 mod first_password;
 mod health;
 mod history;
@@ -35,6 +37,7 @@ mod messages;
 mod metrics;
 mod operated;
 mod origin;
+mod places;
 mod problem;
 mod process;
 mod properties;
@@ -133,6 +136,11 @@ impl AdminHandle {
     /// Keeps others from changing listeners for as long as what it returns is there. Not for the server's own thread.
     pub(crate) fn change_listeners(&self) -> impl Sized + '_ {
         self.0.changes.blocking_lock()
+    }
+
+    /// The broker stops from now on, and is not ready.
+    pub(crate) fn stops(&self) {
+        self.0.stops();
     }
 
     /// Whether the broker is being emptied.

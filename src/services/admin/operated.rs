@@ -9,7 +9,15 @@ use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::problem::HttpProblem;
 use crate::settings::ListenerKind;
+
+/// Has a change carried out to its end, also when whoever asked for it hangs up, or does not wait so long.
+pub(super) async fn to_the_end<T: Send + 'static>(
+    change: impl Future<Output = Result<T, HttpProblem>> + Send + 'static,
+) -> Result<T, HttpProblem> {
+    tokio::spawn(change).await.unwrap_or_else(|_| Err(HttpProblem::not_now("the broker stops")))
+}
 
 /// A listener of the broker.
 #[derive(Debug)]

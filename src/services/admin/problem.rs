@@ -80,6 +80,11 @@ impl HttpProblem {
         &self.detail
     }
 
+    /// The same status, with these words.
+    pub(super) fn told_as(self, detail: String) -> Self {
+        Self { detail, ..self }
+    }
+
     /// What a shard says that has not done what it was asked for.
     pub(super) fn of_reply(reply: &Reply) -> Self {
         match reply {
@@ -114,7 +119,7 @@ impl IntoResponses for ReadProblems {
 impl IntoResponses for ChangeProblems {
     fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
         let mut responses = described(&OF_READING);
-        responses.extend(described(&[("403", "not an operator")]));
+        responses.extend(described(&[("403", "not an operator"), ("413", "its body is too long")]));
         responses
     }
 }

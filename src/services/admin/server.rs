@@ -14,11 +14,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
 use super::origin::{AdminPeer, RequestOrigin};
+use super::places::{AdminPlace, AdminPlaces, CountedBody};
 use super::stalled::PatientStream;
 use super::state::AdminState;
 use super::{AdminSockets, AdminTls, description, history};
@@ -86,15 +86,15 @@ pub(super) fn start(sockets: AdminSockets<'_>, state: Arc<AdminState>) -> io::Re
 }
 
 async fn accept(listener: TcpListener, tls: Option<AdminTls>, routes: Arc<Routes>) {
-    let places = Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX));
+    let places = AdminPlaces::new(ADMIN_CONNECTIONS_MAX);
     let is_loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
     loop {
         let Ok((stream, peer)) = listener.accept().await else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            // One more than there may be is closed at once.
+        let Some(place) = places.take(AdminPeer::Network(peer)).map(Arc::new) else {
+            // Requests are under way on all of them.
             log::event::admin_full(&peer);
             continue;
         };
@@ -102,53 +102,71 @@ async fn accept(listener: TcpListener, tls: Option<AdminTls>, routes: Arc<Routes
         let is_secret = tls.is_some();
         let is_plain_loopback = is_loopback && !is_secret;
         let origin = RequestOrigin { peer: AdminPeer::Network(peer), is_secret, is_plain_loopback };
-        tokio::spawn(async move {
+        let held = Arc::clone(&place);
+        hold(place, async move {
             match tls {
-                None => serve(stream, origin, router).await,
+                None => serve(stream, origin, router, held).await,
                 Some(tls) => {
                     // What goes wrong with a handshake is the peer's affair.
                     if let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, tls.accept(stream)).await {
-                        serve(stream, origin, router).await;
+                        serve(stream, origin, router, held).await;
                     }
                 }
             }
-            drop(place);
         });
     }
 }
 
 /// Connections of this machine's processes. They have places of their own: whoever uses up those of the network locks no operator out.
 async fn accept_local(listener: UnixListener, routes: Arc<Routes>) {
-    let places = Arc::new(Semaphore::new(ADMIN_CONNECTIONS_LOCAL_MAX));
+    let places = AdminPlaces::new(ADMIN_CONNECTIONS_LOCAL_MAX);
     let own = rustix::process::geteuid().as_raw();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let (Ok(place), Ok(user)) = (Arc::clone(&places).try_acquire_owned(), stream.peer_cred()) else { continue };
+        let Ok(user) = stream.peer_cred() else { continue };
         let peer = AdminPeer::Local { user_id: user.uid(), is_trusted: user.uid() == 0 || user.uid() == own };
+        let Some(place) = places.take(peer).map(Arc::new) else {
+            log::event::admin_full(&peer);
+            continue;
+        };
         let origin = RequestOrigin { peer, is_secret: true, is_plain_loopback: false };
         let router = routes.get();
-        tokio::spawn(async move {
-            serve(stream, origin, router).await;
-            drop(place);
-        });
+        hold(Arc::clone(&place), serve(stream, origin, router, place));
     }
 }
 
+/// Carries a connection until it ends, or somebody else needs its place.
+fn hold(place: Arc<AdminPlace>, carried: impl Future<Output = ()> + Send + 'static) {
+    tokio::spawn(async move {
+        tokio::select! {
+            () = carried => {}
+            () = place.must_make_way() => {}
+        }
+    });
+}
+
 /// One connection. What goes wrong on it is the peer's affair.
-async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, origin: RequestOrigin, router: Router) {
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    origin: RequestOrigin,
+    router: Router,
+    place: Arc<AdminPlace>,
+) {
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let mut request = request.map(Body::new);
+        let counted = place.request();
+        let mut request = request.map(|body| Body::new(CountedBody::asked(body, Arc::clone(&counted))));
         request.extensions_mut().insert(origin.clone());
         let answer = router.clone().oneshot(request);
         async move {
             let answer = tokio::time::timeout(PATIENCE, answer).await;
-            Ok::<_, Infallible>(match answer {
+            let response = match answer {
                 Ok(Ok(response)) => response,
                 Err(_) => super::problem::HttpProblem::late().into_response_now(),
-            })
+            };
+            Ok::<_, Infallible>(response.map(|body| CountedBody::answered(body, counted)))
         }
     });
     let mut http = http1::Builder::new();

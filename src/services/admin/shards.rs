@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::inbox::{InboxSender, SendError};
 use crate::limits::ADMIN_REPLY_MAX_S;
 use crate::shard::{Command, Reply};
 use crate::telemetry::Report;
+
+/// How long a change waits before it looks again whether a lane has room: a shard takes some commands a turn.
+const ROOM_PAUSE: Duration = Duration::from_millis(1);
 
 /// The way to all shards.
 #[derive(Clone)]
@@ -54,6 +57,39 @@ impl Shards {
             replies.push(wait(shard, answer).await?);
         }
         Ok(replies)
+    }
+
+    /// Asks all shards for a change. Whatever one of them answers, the others are asked and heard, and a full lane is waited for: who takes a
+    /// change back behind this knows that each shard sees both, in this order.
+    pub(super) async fn change_all(&self, command: &Command) -> Result<Vec<Reply>, Unanswered> {
+        let until = Instant::now() + Duration::from_secs(ADMIN_REPLY_MAX_S);
+        let mut sent = Vec::with_capacity(self.len());
+        for shard in 0..self.len() {
+            sent.push(self.send_into_room(shard, command, until).await);
+        }
+        let mut replies = Vec::with_capacity(sent.len());
+        for (shard, sent) in sent.into_iter().enumerate() {
+            replies.push(match sent {
+                Ok(answer) => wait(shard, answer).await,
+                Err(unanswered) => Err(unanswered),
+            });
+        }
+        replies.into_iter().collect()
+    }
+
+    /// Sends it as soon as the shard's lane has room.
+    async fn send_into_room(
+        &self,
+        shard: usize,
+        command: &Command,
+        until: Instant,
+    ) -> Result<oneshot::Receiver<Reply>, Unanswered> {
+        loop {
+            match self.send(shard, command.clone()) {
+                Err(Unanswered::NotTaken(_, SendError::Full)) if Instant::now() < until => sleep(ROOM_PAUSE).await,
+                sent => return sent,
+            }
+        }
     }
 
     /// Asks about one client. Its own shard knows it, the others do not.

@@ -44,13 +44,15 @@ pub(super) struct AdminState {
     last_reports: Mutex<Vec<Report>>,
     /// Set once every shard is heard.
     pub(super) reload: OnceLock<ReloadAsker>,
+    /// A signal has told the broker to stop.
+    stopping: AtomicBool,
     /// The broker's listeners, in the order of the configuration; none before every shard is heard.
     pub(super) listeners: ArcSwap<Vec<Arc<AdminListener>>>,
     /// When which certificate ends.
     pub(super) certificates: AdminCertificates,
     /// Locked for moments.
     history: Mutex<History>,
-    /// Held while listeners or bans are changed: one change is told to all shards before the next.
+    /// Held while listeners, a drain or bans are changed: one change is told to all shards before the next.
     pub(super) changes: tokio::sync::Mutex<()>,
     /// Locked for moments, as are the next two.
     drain: Mutex<Option<DrainUnderWay>>,
@@ -98,6 +100,7 @@ impl AdminState {
             data_dir: config.data_dir().map(PathBuf::from),
             last_reports: Mutex::default(),
             reload: OnceLock::new(),
+            stopping: AtomicBool::new(false),
             listeners: ArcSwap::default(),
             certificates,
             history: Mutex::default(),
@@ -129,6 +132,15 @@ impl AdminState {
     pub(super) fn serves(&self, reload: ReloadAsker, listeners: Vec<Arc<AdminListener>>) {
         self.listeners.store(Arc::new(listeners));
         assert!(self.reload.set(reload).is_ok(), "the broker starts once");
+    }
+
+    /// The broker stops from now on.
+    pub(super) fn stops(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
     }
 
     /// Where the broker keeps what it keeps; none with `--storage memory`.

@@ -83,7 +83,7 @@ pub(super) async fn live(
     let taker = Box::new(move |message| give.try_send((now_ms(), message)).is_ok());
     let full = || HttpProblem::new(StatusCode::CONFLICT, "as many live tails go on as may be: end one");
     let watch = tail::watch(&query.filter, taker).ok_or_else(full)?;
-    log::event::admin_action(&identity.name, &origin(&parts).peer, "tail", &query.filter);
+    log::event::admin_action(&identity.name, &origin(&parts).peer, ("tail", &query.filter), None);
     let until = Box::pin(sleep(Duration::from_secs(seconds.into())));
     let stream = LiveTail { messages, watch, until, step: interval(STEP), steps: 0, told_skipped: 0, parts, state };
     Ok(([(header::CONTENT_TYPE, "text/event-stream")], Body::new(stream)).into_response())

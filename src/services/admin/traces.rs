@@ -162,7 +162,7 @@ pub(super) async fn live(
     let until = sleep(Duration::from_secs(request.seconds.into()));
     let about = request.about().to_owned();
     let (TraceView { id, .. }, rule) = begin(&state, request, "stream", rule)?;
-    log::event::admin_action(&identity.name, &origin(&parts).peer, "live_trace", &about);
+    log::event::admin_action(&identity.name, &origin(&parts).peer, ("live_trace", &about), None);
     let stream =
         LiveTrace { lines, rule, id, until: Box::pin(until), beat: interval(BEAT), told_lost: 0, parts, state };
     Ok(([(header::CONTENT_TYPE, "text/event-stream")], Body::new(stream)).into_response())

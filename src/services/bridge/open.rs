@@ -264,24 +264,23 @@ impl BridgeOpener<'_> {
     /// Filters of an earlier table that the session here still has.
     async fn filters_of_before(&self, filters: &[(String, Qos)]) -> Vec<Box<str>> {
         let mut gone = Vec::new();
-        let mut skip = 0;
+        let mut first = 0;
         loop {
             let (reply_to, reply) = tokio::sync::oneshot::channel();
-            let command = Command::ListSubscriptions { client_id: self.names.local.as_str().into(), skip };
+            let command = Command::ListSubscriptions { client_id: self.names.local.as_str().into(), first };
             let sent = self.door.owner(&self.names.local).send_then(command, |reply| drop(reply_to.send(reply)));
-            let Ok(Ok(Reply::Subscriptions { page, total })) = (match sent {
+            let Ok(Ok(Reply::Subscriptions { page, next, .. })) = (match sent {
                 Ok(()) => Ok(reply.await),
                 Err(error) => Err(error),
             }) else {
                 // Messages that come by them are left out, and counted.
                 return gone;
             };
-            skip += page.len() as u32;
-            let is_empty = page.is_empty();
             let known = page.into_iter().map(|row| row.filter);
             gone.extend(known.filter(|known| !filters.iter().any(|(filter, _)| **filter == **known)));
-            if is_empty || skip >= total {
-                return gone;
+            match next {
+                Some(next) => first = next,
+                None => return gone,
             }
         }
     }

@@ -73,7 +73,7 @@ fn wire_span(EndedSpan { span, ended_ns }: &EndedSpan, unix_ns_at_zero: u64) -> 
         attributes.push(number("mqtt.reason_code", code as u64));
     }
     let status = is_error.then(|| {
-        attributes.push(text("error.type", error));
+        attributes.push(text("error.type", &error_type(span.end)));
         SpanStatus { message: error.to_owned(), code: ERROR }
     });
     let (parent, is_remote) = match span.kind {
@@ -93,6 +93,14 @@ fn wire_span(EndedSpan { span, ended_ns }: &EndedSpan, unix_ns_at_zero: u64) -> 
         attributes,
         status,
         flags: SAMPLED | PARENT_KNOWN | if is_remote { PARENT_REMOTE } else { 0 },
+    }
+}
+
+/// A word for queries, of few that there are: the specification's name of the reason code.
+fn error_type(end: SpanEnd) -> String {
+    match end {
+        SpanEnd::Code(code) => code.text().replace([' ', '-'], "_"),
+        SpanEnd::GivenUp => "timeout".to_owned(),
     }
 }
 

@@ -61,18 +61,18 @@ const fn options(settings: &SinkSettings) -> SubscriptionOptions {
 
 /// What the session has subscribed to, a page after the other.
 async fn subscribed(context: &ConnectorContext, client_id: &str) -> Result<Vec<Box<str>>, LocalError> {
-    let mut filters = Vec::new();
+    let (mut filters, mut first) = (Vec::new(), 0);
     loop {
         let (answer, answered) = tokio::sync::oneshot::channel();
-        let command = Command::ListSubscriptions { client_id: client_id.into(), skip: filters.len() as u32 };
+        let command = Command::ListSubscriptions { client_id: client_id.into(), first };
         context.door.owner(client_id).send_then(command, move |reply| drop(answer.send(reply)))?;
         let reply = tokio::time::timeout(PATIENCE, answered).await.map_err(|_| LocalError::Silent)?;
         match reply.map_err(|_| LocalError::Silent)? {
-            Reply::Subscriptions { page, total } => {
-                let is_last = page.is_empty();
+            Reply::Subscriptions { page, next, .. } => {
                 filters.extend(page.into_iter().map(|row| row.filter));
-                if is_last || filters.len() >= total as usize {
-                    return Ok(filters);
+                match next {
+                    Some(next) => first = next,
+                    None => return Ok(filters),
                 }
             }
             _ => return Ok(filters),

@@ -8,7 +8,7 @@ use crate::codec::{Connect, Packet, Version};
 use crate::ids::Qos;
 use crate::session::{Message, MessageRef};
 use crate::shard::command::{ClientFilter, PAGE_MAX, PAYLOAD_SHOWN_MAX_BYTES};
-use crate::shard::{ClientCursor, Command, Reply, RequestId, SessionFate};
+use crate::shard::{ClientCursor, Command, Event, Reply, RequestId, SessionFate};
 use crate::time::Timestamp;
 use crate::topic::Cursor;
 
@@ -90,13 +90,13 @@ fn a_client_is_described_with_what_it_holds() {
     assert_eq!((details.in_flight, details.queued_bytes, details.session_expiry_s), (2, 6, 3_600));
     let connection = details.connection.unwrap();
     assert_eq!((connection.connected_ms, connection.keep_alive_s, connection.receive_maximum), (4_500, 60, 2));
-    let subscriptions = |skip| Command::ListSubscriptions { client_id: "sub".into(), skip };
-    let Reply::Subscriptions { page, total } = world.ask(0, subscriptions(0)) else { panic!() };
+    let subscriptions = |first| Command::ListSubscriptions { client_id: "sub".into(), first };
+    let Reply::Subscriptions { page, total, next } = world.ask(0, subscriptions(0)) else { panic!() };
     let mut filters: Vec<_> = page.iter().map(|row| &*row.filter).collect();
     filters.sort_unstable();
     assert!(page.iter().all(|row| &*row.client_id == "sub" && row.is_connected), "{page:?}");
-    assert_eq!((filters, total), (vec!["$share/g/u", "t"], 2));
-    assert_eq!(world.ask(0, subscriptions(2)), Reply::Subscriptions { page: Vec::new(), total: 2 });
+    assert_eq!((filters, total, next), (vec!["$share/g/u", "t"], 2, None));
+    assert_eq!(world.ask(0, subscriptions(u32::MAX)), Reply::Subscriptions { page: Vec::new(), total: 2, next: None });
     world.cut(sub);
     let Reply::Client(details) = world.ask(0, Command::DescribeClient { client_id: "sub".into() }) else { panic!() };
     assert_eq!((details.connection, details.summary.connected), (None, None));
@@ -105,9 +105,27 @@ fn a_client_is_described_with_what_it_holds() {
     assert_eq!(details.expires_at, Some(Timestamp(ended_ms + 3_600_000)));
     for command in [
         Command::DescribeClient { client_id: "nobody".into() },
-        Command::ListSubscriptions { client_id: "nobody".into(), skip: 0 },
+        Command::ListSubscriptions { client_id: "nobody".into(), first: 0 },
     ] {
         assert_eq!(world.ask(0, command), Reply::NotFound);
+    }
+}
+
+#[test]
+fn a_client_that_is_disconnected_is_told_the_reason_unless_it_takes_no_packet_so_long() {
+    const TEXT: &str = "an operator closed the connection: firmware 1.2 floods";
+    for (maximum_packet_size_bytes, is_told) in [(u32::MAX, true), (60, false)] {
+        let mut world = World::new();
+        let peer = world.connect(&Connect { maximum_packet_size_bytes, ..v5_kept("c") });
+        world.read(peer);
+        let reason = Some("firmware 1.2 floods".into());
+        let command = Command::Disconnect { client_id: "c".into(), session: SessionFate::Kept, reason };
+        assert_eq!(world.ask(0, command), Reply::Done);
+        let packet = world.read_raw(peer);
+        assert_eq!(packet[..1], [0xe0]);
+        assert_eq!(packet.windows(TEXT.len()).any(|bytes| bytes == TEXT.as_bytes()), is_told, "{packet:02x?}");
+        let is_logged = |event: &Event| matches!(event, Event::Disconnected { text, .. } if text == TEXT);
+        assert!(world.events.iter().any(is_logged), "the log is told in any case: {:?}", world.events);
     }
 }
 
@@ -116,7 +134,7 @@ fn a_client_that_is_disconnected_is_told_and_its_session_stays_or_ends() {
     for (session, sessions_left) in [(SessionFate::Kept, 1), (SessionFate::Ended, 0)] {
         let mut world = World::new();
         let peer = world.connect(&v5_kept("c"));
-        let command = Command::Disconnect { client_id: "c".into(), session };
+        let command = Command::Disconnect { client_id: "c".into(), session, reason: None };
         assert_eq!(world.ask(0, command.clone()), Reply::Done);
         let lines = world.read(peer);
         assert!(lines[0].starts_with("DISCONNECT administrative action"), "{lines:?}");
@@ -260,16 +278,54 @@ fn a_page_of_long_names_ends_early_and_the_next_one_goes_on() {
     for name in &names {
         world.subscribe(peer, name, 0);
     }
-    let mut filters = Vec::new();
-    loop {
-        let skip = filters.len() as u32;
-        let command = Command::ListSubscriptions { client_id: client_id.clone(), skip };
-        let Reply::Subscriptions { page, total } = world.ask(0, command) else { panic!("no page of filters") };
+    let (mut filters, mut first) = (Vec::new(), Some(0));
+    while let Some(place) = first {
+        let command = Command::ListSubscriptions { client_id: client_id.clone(), first: place };
+        let Reply::Subscriptions { page, total, next } = world.ask(0, command) else { panic!("no page of filters") };
         assert!(page.len() <= 2 && total == 5, "{} of {total} filters", page.len());
-        if page.is_empty() {
-            break;
-        }
-        filters.extend(page);
+        filters.extend(page.into_iter().map(|row| row.filter));
+        first = next;
     }
+    filters.sort_unstable();
+    filters.dedup();
     assert_eq!(filters.len(), 5);
+}
+
+#[test]
+fn a_filter_that_stays_is_on_one_page_whatever_comes_and_goes_between_two() {
+    let mut world = World::new();
+    let (peer, _) = world.resume(&v5_kept("sub"));
+    // Three of them are a page.
+    let rest = "x".repeat(30_000);
+    let name = |kind: &str, number: usize| match number % 3 {
+        0 => format!("$share/g/{kind}/{number}/{rest}"),
+        1 => format!("{kind}/+/{number}/{rest}"),
+        _ => format!("{kind}/{number}/{rest}"),
+    };
+    let stay: Vec<String> = (0..18).map(|number| name("stay", number)).collect();
+    let goes: Vec<String> = (0..18).map(|number| name("goes", number)).collect();
+    for (stays, goes) in stay.iter().zip(&goes) {
+        world.subscribe(peer, goes, 0);
+        world.subscribe(peer, stays, 0);
+    }
+    let (mut seen, mut first, mut number) = (Vec::new(), Some(0), 0);
+    while let Some(place) = first {
+        let command = Command::ListSubscriptions { client_id: "sub".into(), first: place };
+        let Reply::Subscriptions { page, next, .. } = world.ask(0, command) else { panic!("no page of filters") };
+        assert!(page.len() <= 3, "{} filters", page.len());
+        seen.extend(page.iter().map(|row| row.filter.to_string()).filter(|filter| filter.contains("stay/")));
+        first = next;
+        // Two that go, from both ends, and one that comes.
+        for gone in [number, goes.len() - 1 - number] {
+            world.unsubscribe(peer, &goes[gone]);
+        }
+        world.subscribe(peer, &name("comes", number), 0);
+        number = (number + 1).min(8);
+    }
+    assert!(number > 5, "{number} pages");
+    let mut sorted = seen.clone();
+    sorted.sort_unstable();
+    let mut wanted = stay;
+    wanted.sort_unstable();
+    assert_eq!(sorted, wanted);
 }

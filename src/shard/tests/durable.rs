@@ -83,7 +83,8 @@ fn a_connack_waits_while_a_session_that_is_taken_down_over_several_turns_could_c
     (0..4).for_each(|number| world.subscribe(first, &format!("t/{number}"), 1));
     world.hold_store();
     world.hold_work();
-    world.command(0, 1, Command::Disconnect { client_id: "a".into(), session: SessionFate::Ended });
+    let ends = Command::Disconnect { client_id: "a".into(), session: SessionFate::Ended, reason: None };
+    world.command(0, 1, ends);
     let second = world.open(&v5("a"));
     assert!(world.read(second).is_empty());
     world.release_store();

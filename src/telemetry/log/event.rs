@@ -11,6 +11,8 @@ use super::rate::LogKind;
 
 /// Every line of the broker's own is under this target, which the filter knows.
 const TARGET: &str = "dunlin";
+/// Lines that no `--log-level` hides: who does what by the admin API, and what operators ask to be told of.
+pub(super) const AUDIT_TARGET: &str = "dunlin::audit";
 
 /// A client's CONNECT was accepted.
 #[derive(Clone, Copy)]
@@ -167,7 +169,7 @@ pub fn file_changed(path: &dyn Display) {
 /// What an operator wants to be told of a client, a topic or an address.
 pub fn traced(what: &str, client: &str, peer: &str, topic: Option<&str>, text: &str) {
     if LogKind::Traced.admit() {
-        info!(target: TARGET, event = LogKind::Traced.name(), what, client, peer, topic, text);
+        info!(target: AUDIT_TARGET, event = LogKind::Traced.name(), what, client, peer, topic, text);
     }
 }
 
@@ -358,12 +360,12 @@ pub fn admin_not_started(addr: &dyn Display) {
 /// Nobody is named who may use the admin API: there is one user, whose password is good once and for so long.
 pub fn admin_password(user: &str, password: &str, valid_s: u64) {
     let text = "for one login; [admin] users (--admin-users) names a file that `dunlin passwd --admin` writes";
-    warn!(target: TARGET, event = "admin_password", user, password, valid_s, text);
+    warn!(target: AUDIT_TARGET, event = "admin_password", user, password, valid_s, text);
 }
 
-/// Somebody has done something by the admin API, or logged in.
-pub fn admin_action(user: &str, peer: &dyn Display, action: &str, what: &str) {
-    info!(target: TARGET, event = "admin_action", user, %peer, action, what);
+/// Somebody has done something by the admin API, or logged in: what was done, to what, and the reason given for it.
+pub fn admin_action(user: &str, peer: &dyn Display, (action, what): (&str, &str), reason: Option<&str>) {
+    info!(target: AUDIT_TARGET, event = "admin_action", user, %peer, action, what, reason);
 }
 
 /// As many connections to the admin server are open as may be.
@@ -388,10 +390,15 @@ pub fn bans_not_kept(reason: &str) {
     warn!(target: TARGET, event = "bans_not_kept", reason);
 }
 
+/// Something of a drain, or of its end, could not be done; the rest was.
+pub fn drain_failed(action: &str, text: &str) {
+    warn!(target: TARGET, event = "drain_failed", action, text);
+}
+
 /// Somebody has shown a wrong password to the admin server.
 pub fn admin_login_failed(user: &str, peer: &dyn Display) {
     if LogKind::AdminLoginFailed.admit() {
-        warn!(target: TARGET, event = LogKind::AdminLoginFailed.name(), user, %peer);
+        warn!(target: AUDIT_TARGET, event = LogKind::AdminLoginFailed.name(), user, %peer);
     }
 }
 

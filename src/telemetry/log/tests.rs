@@ -120,6 +120,31 @@ fn text_lines_have_time_level_event_and_fields() {
 }
 
 #[test]
+fn what_operators_do_and_ask_for_is_told_at_any_level() {
+    let text = written(Format::Text, tracing::Level::ERROR, || {
+        event::admin_action("ann", &"10.0.0.9:1", ("ban", "evil"), Some("guesses"));
+        event::admin_action("ann", &"10.0.0.9:1", ("reload", ""), None);
+        event::admin_login_failed("eve", &"10.0.0.9:1");
+        event::traced("client_connected", "c", "10.0.0.9:1", None, "version=5.0");
+        event::admin_password("admin", "sesame", 9);
+        // Not so what happens by itself.
+        connected("sensor-7", &"10.0.0.9:51544").log();
+        event::config_warning("no client can connect");
+    });
+    let told: Vec<&str> = text.lines().map(|line| without_time(line).split(" text=").next().unwrap()).collect();
+    assert_eq!(
+        told,
+        [
+            "INFO  admin_action user=ann peer=10.0.0.9:1 action=ban what=evil reason=guesses",
+            "INFO  admin_action user=ann peer=10.0.0.9:1 action=reload what=\"\"",
+            "WARN  admin_login_failed user=eve peer=10.0.0.9:1",
+            "INFO  traced what=client_connected client=c peer=10.0.0.9:1",
+            "WARN  admin_password user=admin password=sesame valid_s=9",
+        ]
+    );
+}
+
+#[test]
 fn json_lines_are_one_object_each_with_the_same_names() {
     let text = written(Format::Json, tracing::Level::INFO, || {
         connected("sensor-7", &"10.0.0.9:51544").log();

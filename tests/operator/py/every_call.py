@@ -66,7 +66,7 @@ CALLS = [
     ("begin_drain", lambda t: {"body": t.DrainRequest(clients_per_s=1, wait_s=600)}, 200),
     ("show_drain", lambda t: {}, 200),
     ("end_drain", lambda t: {}, 200),
-    ("disconnect", lambda t: {"client_id": "b"}, 204),
+    ("disconnect", lambda t: {"client_id": "b", "reason": "a test"}, 204),
     ("disconnect_by_query", lambda t: {"client_id": "c", "end_session": True}, 204),
     # The file of its users has gone: nothing is changed.
     ("reload", lambda t: {}, 409),

@@ -9,10 +9,8 @@ use std::time::Duration;
 use ureq::Agent;
 use ureq::http::Request;
 
-use crate::commands::http::told;
+use super::http::told;
 
-/// How long a read of an answer may take: a stream says something every few seconds.
-const READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// Most bytes of an answer's head.
 const HEAD_MAX_BYTES: u64 = 64 * 1024;
 
@@ -21,8 +19,8 @@ const HEAD_MAX_BYTES: u64 = 64 * 1024;
 pub(super) enum Way {
     /// Begins each URL with this.
     Http(Agent, String),
-    /// The server listens there, and knows who asks.
-    Local(PathBuf),
+    /// The server listens there, and knows who asks. A read of its answer may take so long.
+    Local(PathBuf, Duration),
 }
 
 /// One request.
@@ -61,14 +59,14 @@ impl Way {
     pub(super) fn name(&self) -> String {
         match self {
             Self::Http(_, url) => url.clone(),
-            Self::Local(path) => path.display().to_string(),
+            Self::Local(path, _) => path.display().to_string(),
         }
     }
 
     pub(super) fn ask(&self, asked: &Asked<'_>) -> Result<Answered, AskError> {
         match self {
             Self::Http(agent, url) => ask_by_http(agent, url, asked).map_err(|error| AskError::Failed(told(&error))),
-            Self::Local(path) => ask_by_path(path, asked).map_err(|error| match error.kind() {
+            Self::Local(path, patience) => ask_by_path(path, *patience, asked).map_err(|error| match error.kind() {
                 io::ErrorKind::PermissionDenied => AskError::Denied,
                 _ => AskError::Failed(error.to_string()),
             }),
@@ -87,9 +85,9 @@ fn ask_by_http(agent: &Agent, url: &str, asked: &Asked<'_>) -> Result<Answered, 
     Ok(Answered { status: answer.status().as_u16(), body: Box::new(answer.into_body().into_reader()) })
 }
 
-fn ask_by_path(path: &Path, asked: &Asked<'_>) -> io::Result<Answered> {
+fn ask_by_path(path: &Path, patience: Duration, asked: &Asked<'_>) -> io::Result<Answered> {
     let mut stream = UnixStream::connect(path)?;
-    stream.set_read_timeout(Some(READ_TIMEOUT))?;
+    stream.set_read_timeout(Some(patience))?;
     // To 1.0 a body comes as it is, and ends with the connection.
     let mut text = format!("{} {} HTTP/1.0\r\nHost: local\r\n", asked.method, asked.path);
     if let Some(key) = asked.key {
