@@ -74,9 +74,9 @@ impl LogTrace {
     /// All of it was read.
     pub fn finish(&mut self, recovered: &RecoveredLog) {
         self.numbered = recovered.state.mailbox.numbered().collect();
-        self.is_damaged =
-            !(recovered.scan.damage.is_empty() && recovered.scan.missing.is_empty() && recovered.refused.is_empty())
-                || !recovered.scan.unreadable.is_empty();
+        let scan = &recovered.scan;
+        let is_whole = scan.damage.is_empty() && scan.missing.is_empty() && scan.unreadable.is_empty();
+        self.is_damaged = !(is_whole && recovered.refused.is_empty());
     }
 
     /// The last number that was given to what went to a log before step `end`.

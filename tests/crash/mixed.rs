@@ -189,7 +189,9 @@ fn takeovers_retained_messages_and_wills_survive_however_often_it_is_killed() {
         thread::sleep(Duration::from_millis(50));
     }
     world.stops.store(true, SeqCst);
-    fighters.into_iter().for_each(|fighter| fighter.join().expect("it has nothing to panic about"));
+    for fighter in fighters {
+        fighter.join().expect("it has nothing to panic about");
+    }
     check_retained(&world, broker.address);
     check_wills(broker.address, cycles);
     let book = world.book();

@@ -34,14 +34,18 @@ fn await_acknowledged(fleet: &Fleet, more: usize) {
 fn finish(fleet: &Arc<Fleet>, threads: [Vec<thread::JoinHandle<()>>; 2], patience: Duration) -> Vec<String> {
     let [publishers, subscribers] = threads;
     fleet.stops_publishing.store(true, SeqCst);
-    publishers.into_iter().for_each(|thread| thread.join().expect("it has nothing to panic about"));
+    for thread in publishers {
+        thread.join().expect("it has nothing to panic about");
+    }
     let deadline = Instant::now() + patience;
     while !fleet.ledger.is_complete(SUBSCRIBERS) && Instant::now() < deadline {
         thread::sleep(Duration::from_millis(50));
     }
     thread::sleep(Duration::from_millis(300)); // for what should not come
     fleet.stop();
-    subscribers.into_iter().for_each(|thread| thread.join().expect("it has nothing to panic about"));
+    for thread in subscribers {
+        thread.join().expect("it has nothing to panic about");
+    }
     fleet.ledger.violations(SUBSCRIBERS)
 }
 

@@ -74,7 +74,7 @@ impl OneFile for Shared {
 
     fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), i32> {
         if let Some(bytes_per_s) = self.lock().bytes_per_s {
-            std::thread::sleep(Duration::from_secs_f64(bytes.len() as f64 / bytes_per_s as f64));
+            std::thread::sleep(Duration::from_nanos(bytes.len() as u64 * 1_000_000_000 / bytes_per_s));
         }
         let mut disk = self.powered()?;
         let (sectors, rest) = bytes.as_chunks();

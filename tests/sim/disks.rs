@@ -368,20 +368,19 @@ impl Disks {
                             None => assert!(disk.create(file, SEGMENT_BYTES), "nobody has bounded the disk"),
                         });
                     }
+                    if self.canary == Canary::ForgetNames {
+                        disk.forgotten.insert(file);
+                    }
                     *preparing = Some(Preparing::Note(number));
                 }
                 Preparing::Note(number) => {
-                    if self.canary != Canary::ForgetNames {
-                        let note = StoreFile::Newest(*log);
-                        let put = |disk: &mut SimDisk| disk.put(note, NewestSegment(number).seal());
-                        disk.change_names(*log, &[note], put);
-                    }
+                    let note = StoreFile::Newest(*log);
+                    let put = |disk: &mut SimDisk| disk.put(note, NewestSegment(number).seal());
+                    disk.change_names(*log, &[note], put);
                     *preparing = Some(Preparing::Sync(number));
                 }
                 Preparing::Sync(number) => {
-                    if self.canary != Canary::ForgetNames {
-                        disk.sync_names(*log);
-                    }
+                    disk.sync_names(*log);
                     writer.segment_prepared(number);
                 }
             }

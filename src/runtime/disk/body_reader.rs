@@ -123,8 +123,8 @@ impl<M: Medium, F: Fn() -> M> ReadWork<F> {
         let mut medium = (self.open)();
         let mut opened = Instant::now();
         loop {
-            let is_due = |next: &mut StartedOrder| next.at <= Instant::now();
-            let order = match self.again.pop_front_if(is_due) {
+            let is_due = self.again.front().is_some_and(|next| next.at <= Instant::now());
+            let order = match is_due.then(|| self.again.pop_front()).flatten() {
                 Some(order) => order,
                 None => match self.next_order(orders, &mut medium) {
                     Ok(ReadOrder { log, session, messages }) => {

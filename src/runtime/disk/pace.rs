@@ -54,7 +54,8 @@ impl PacedWork {
     pub(super) fn rest_after(&mut self, bytes: u64, now: Instant) -> Duration {
         self.done_bytes += bytes;
         let Some(bytes_per_s) = self.bytes_per_s else { return Duration::ZERO };
-        let wanted = Duration::from_secs_f64(self.done_bytes as f64 / bytes_per_s as f64);
+        let wanted_ns = u128::from(self.done_bytes) * 1_000_000_000 / u128::from(bytes_per_s.max(1));
+        let wanted = Duration::from_nanos(u64::try_from(wanted_ns).unwrap_or(u64::MAX));
         wanted.saturating_sub(now.saturating_duration_since(self.begun))
     }
 }
@@ -135,7 +136,7 @@ mod tests {
         let mut medium = PacedMedium { medium: Zeros, work, stopped: &stopped };
         let begun = Instant::now();
         for _ in 0..4 {
-            assert_eq!(medium.read(StoreFile::Manifest, 0, &mut [0; 50_000]), Ok(50_000));
+            assert_eq!(medium.read(StoreFile::Manifest, 0, &mut vec![0; 50_000]), Ok(50_000));
         }
         assert!(begun.elapsed() >= Duration::from_millis(190), "200 kB at 1 MB/s: {:?}", begun.elapsed());
         drop(stop);
