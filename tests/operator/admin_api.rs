@@ -213,7 +213,7 @@ fn the_command_line_does_what_the_api_does() {
     assert!(ok(&["client", "a"]).lines().any(|line| line.starts_with("filters ") && line.ends_with(" x")));
     assert!(ok(&["clients", "--address", "127.0.0.0/8"]).contains("127.0.0.1:"));
     assert_eq!(ok(&["clients", "--user", "nobody"]).lines().count(), 1);
-    assert!(ok(&["subscriptions", "--topic", "x"]).ends_with("\na       yes        0    x\n"));
+    assert!(ok(&["subscriptions", "--topic", "x"]).ends_with("\na       yes        0    yes    x\n"));
     assert_eq!(ok(&["subscriptions", "--filter", "y"]).lines().count(), 1);
     assert!(ok(&["topics"]).ends_with("(counted for 0 s)\n") && ok(&["top", "queued"]).starts_with("VALUE  CLIENT\n"));
     assert!(ok(&["groups"]).starts_with("MEMBERS") && ok(&["groups", "$share/g/x"]).contains("PICKED"));

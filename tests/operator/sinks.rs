@@ -296,7 +296,7 @@ fn files_hold_what_was_published_and_a_batch_is_published_by_one_request() {
     assert_eq!((&answer[0]["published"], &answer[1]["published"]), (&json!(false), &json!(true)), "{answer}");
     assert!(answer[0]["problem"].is_string(), "{answer}");
     let many: Vec<Value> = (0..1_001).map(|_| json!({"topic": "u"})).collect();
-    assert_eq!(admin.ask(&admin.operator, "POST", "/api/v1/publish/batch", Some(json!(many))).status, 400);
+    assert_eq!(admin.ask(&admin.operator, "POST", "/api/v1/publish/batch", Some(json!(many))).status, 413);
 }
 
 #[test]

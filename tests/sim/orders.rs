@@ -54,7 +54,7 @@ struct Draining {
 
 impl Orders {
     pub(crate) const fn new(seed: u64) -> Self {
-        Self { rng: Rng::new(seed ^ 0x04de25), ruled_since: None, banned: BTreeMap::new(), drains: BTreeMap::new() }
+        Self { rng: Rng::new(seed ^ 0x0004_de25), ruled_since: None, banned: BTreeMap::new(), drains: BTreeMap::new() }
     }
 
     /// A process begins without any.
@@ -119,10 +119,10 @@ impl World {
 
     /// Every shard is told, in one moment.
     fn order_all(&mut self, command: &Command) -> Check {
-        let is_forgotten = match (self.cage.canary, command) {
-            (Canary::ForgetRules, Command::UseRules(_)) | (Canary::ForgetBans, Command::UseBans(_)) => true,
-            _ => false,
-        };
+        let is_forgotten = matches!(
+            (self.cage.canary, command),
+            (Canary::ForgetRules, Command::UseRules(_)) | (Canary::ForgetBans, Command::UseBans(_))
+        );
         for shard in 0..self.shards.len() {
             if !is_forgotten {
                 self.order(shard, command.clone())?;

@@ -37,9 +37,8 @@ impl World {
             .iter()
             .filter(|(_, conn)| {
                 let reads = match conn.owner {
-                    Owner::Client(_) => true,
+                    Owner::Client(_) | Owner::Silent(_) => true,
                     Owner::Hostile(hostile) => self.hostiles[hostile].reads,
-                    Owner::Silent(_) => true,
                 };
                 reads && !conn.dropped && (!conn.to_client.is_empty() || conn.is_at_end())
             })

@@ -128,7 +128,7 @@ pub(super) fn head(height: f64, title: &str, conditions: &str) -> String {
         escaped(title)
     );
     out.reserve(8 << 10);
-    text(&mut out, (16.0, 42.0), Words { anchor: "start", tone: Tone::Faint, words: conditions });
+    text(&mut out, (16.0, 42.0), Words { anchor: "start", tone: Tone::Faint, text: conditions });
     out
 }
 
@@ -147,17 +147,17 @@ pub(super) struct Words<'a> {
     /// SVG's: which end of them is at the place.
     pub(super) anchor: &'a str,
     pub(super) tone: Tone,
-    pub(super) words: &'a str,
+    pub(super) text: &'a str,
 }
 
 /// Words at a place; none, and nothing is drawn.
-pub(super) fn text(out: &mut String, (x, y): (f64, f64), Words { anchor, tone, words }: Words<'_>) {
-    if !words.is_empty() {
+pub(super) fn text(out: &mut String, (x, y): (f64, f64), Words { anchor, tone, text }: Words<'_>) {
+    if !text.is_empty() {
         let (colour, size) = match tone {
             Tone::Strong => (INK, 13),
             Tone::Faint => (FAINT, 12),
         };
-        let words = escaped(words);
+        let words = escaped(text);
         let _ = writeln!(
             out,
             r#"<text x="{x:.1}" y="{y:.1}" text-anchor="{anchor}" fill="{colour}" font-size="{size}">{words}</text>"#

@@ -33,16 +33,16 @@ pub(super) fn svg(dots: &Dots, palette: &Palette) -> String {
         text(
             &mut out,
             (place.0 + 13.0, place.1 + 4.0),
-            Words { anchor: "start", tone: Tone::Strong, words: words(name) },
+            Words { anchor: "start", tone: Tone::Strong, text: words(name) },
         );
     }
     for tick in x.ticks() {
         let at = x.at(tick);
         let _ = writeln!(out, r#"<path d="M{at:.1} {top}V{bottom}" stroke="{GRID}"/>"#);
-        text(&mut out, (at, bottom + 18.0), Words { anchor: "middle", tone: Tone::Faint, words: &label(tick) });
+        text(&mut out, (at, bottom + 18.0), Words { anchor: "middle", tone: Tone::Faint, text: &label(tick) });
     }
     if has_failed {
-        text(&mut out, (right + 20.0, top - 8.0), Words { anchor: "start", tone: Tone::Faint, words: "failed" });
+        text(&mut out, (right + 20.0, top - 8.0), Words { anchor: "start", tone: Tone::Faint, text: "failed" });
     }
     for (at, row) in dots.rows.iter().enumerate() {
         let middle = top + ROW * (at as f64 + 0.5);
@@ -55,7 +55,7 @@ pub(super) fn svg(dots: &Dots, palette: &Palette) -> String {
     text(
         &mut out,
         (f64::midpoint(left, right), height - 12.0),
-        Words { anchor: "middle", tone: Tone::Strong, words: &dots.x_label },
+        Words { anchor: "middle", tone: Tone::Strong, text: &dots.x_label },
     );
     out + "</svg>\n"
 }
@@ -65,9 +65,9 @@ fn draw_row(out: &mut String, row: &DotsRow, palette: &Palette, (x, middle): (&A
     text(
         out,
         (16.0, middle + if second.is_empty() { 4.0 } else { -4.0 }),
-        Words { anchor: "start", tone: Tone::Strong, words: first },
+        Words { anchor: "start", tone: Tone::Strong, text: first },
     );
-    text(out, (16.0, middle + 13.0), Words { anchor: "start", tone: Tone::Faint, words: second });
+    text(out, (16.0, middle + 13.0), Words { anchor: "start", tone: Tone::Faint, text: second });
     let medians: Vec<(&str, f64)> = row.brokers.iter().map(|(name, one)| (name.as_str(), x.at(one.median))).collect();
     let mut order: Vec<_> = row.brokers.iter().zip(shifts(&medians)).collect();
     // dunlin last, so that it lies on top; the floor's stroke below all.

@@ -31,7 +31,7 @@ pub(super) fn svg(curve: &Curve, palette: &Palette) -> String {
     for tick in y.ticks() {
         let at = y.at(tick);
         let _ = writeln!(out, r#"<path d="M{left} {at:.1}H{right}" stroke="{GRID}"/>"#);
-        text(&mut out, (left - 8.0, at + 4.0), Words { anchor: "end", tone: Tone::Faint, words: &label(tick) });
+        text(&mut out, (left - 8.0, at + 4.0), Words { anchor: "end", tone: Tone::Faint, text: &label(tick) });
     }
     let mut xs: Vec<f64> = if curve.log.0 { x.ticks() } else { points().map(|point| point.0).collect() };
     xs.sort_by(f64::total_cmp);
@@ -39,18 +39,18 @@ pub(super) fn svg(curve: &Curve, palette: &Palette) -> String {
     for tick in xs {
         let at = x.at(tick);
         let _ = writeln!(out, r#"<path d="M{at:.1} {bottom}v5" stroke="{FAINT}"/>"#);
-        text(&mut out, (at, bottom + 20.0), Words { anchor: "middle", tone: Tone::Faint, words: &label(tick) });
+        text(&mut out, (at, bottom + 20.0), Words { anchor: "middle", tone: Tone::Faint, text: &label(tick) });
     }
     let _ = writeln!(out, r#"<path d="M{left} {bottom}H{right}" stroke="{FAINT}"/>"#);
     text(
         &mut out,
         (f64::midpoint(left, right), bottom + 38.0),
-        Words { anchor: "middle", tone: Tone::Strong, words: &curve.x_label },
+        Words { anchor: "middle", tone: Tone::Strong, text: &curve.x_label },
     );
-    text(&mut out, (16.0, 62.0), Words { anchor: "start", tone: Tone::Strong, words: &curve.y_label });
+    text(&mut out, (16.0, 62.0), Words { anchor: "start", tone: Tone::Strong, text: &curve.y_label });
     if !curve.missing.is_empty() {
         let words = format!("\u{d7} failed, no line: {}", curve.missing.join(", "));
-        text(&mut out, (16.0, HEIGHT - 9.0), Words { anchor: "start", tone: Tone::Faint, words: &words });
+        text(&mut out, (16.0, HEIGHT - 9.0), Words { anchor: "start", tone: Tone::Faint, text: &words });
     }
     // dunlin last, so that it lies on top.
     let mut order: Vec<&Line> = curve.lines.iter().collect();

@@ -6,6 +6,7 @@ use std::thread;
 
 use super::state::AdminState;
 use super::{AdminKept, AdminListener};
+use crate::auth::operator_bans::OperatorBans;
 use crate::config::{Invocation, load_on};
 use crate::inbox::lane;
 use crate::ring::{Plane, PlaneConfig};
@@ -55,7 +56,8 @@ pub(super) fn state_with_a_lost_shard(listeners: Vec<Arc<AdminListener>>) -> (Ar
     let system = crate::config::System::detect();
     let Ok(Invocation::Run(config)) = load_on(&system, arguments, []) else { panic!("it is a configuration") };
     let connectors = ConnectorsHandle::new(LocalDoor::new(lanes.clone()));
-    let kept = AdminKept { certificates_end: Arc::default(), bans: Default::default(), keep_bans: None, connectors };
+    let kept =
+        AdminKept { certificates_end: Arc::default(), bans: OperatorBans::default(), keep_bans: None, connectors };
     let state = Arc::new(AdminState::new(&config, lanes, kept, Arc::default()));
     state.serves(Box::new(|_| {}), listeners);
     (state, AskedOfShard(Mutex::new(asked)))
