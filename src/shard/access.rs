@@ -147,23 +147,12 @@ impl AccessControl {
     #[inline]
     pub(super) fn may_publish(&mut self, sessions: &Sessions, id: SessionId, publication: Publication<'_>) -> bool {
         let kind = kind_of(publication);
-        match self.principal(id) {
-            Some(known) if known.published.is_last(self.rules_number, publication.topic, kind) => {
-                known.published.last_allowed()
-            }
-            _ => self.look_up_publish(sessions, id, publication, kind),
-        }
-    }
-
-    /// It is not the topic that was decided about last.
-    #[inline(never)]
-    fn look_up_publish(&mut self, sessions: &Sessions, id: SessionId, publication: Publication<'_>, kind: u8) -> bool {
-        let rules = self.rules_number;
         let known = self.principals.get_mut(id.0 as usize).and_then(Option::as_deref_mut);
-        match known.and_then(|known| known.published.find(rules, publication.topic, kind)) {
-            Some(allowed) => allowed,
-            None => self.decide_publish(sessions, id, publication, kind),
+        if let Some(allowed) = known.and_then(|known| known.published.find(self.rules_number, publication.topic, kind))
+        {
+            return allowed;
         }
+        self.decide_publish(sessions, id, publication, kind)
     }
 
     #[cold]
@@ -187,21 +176,11 @@ impl AccessControl {
     /// Whether a client may receive a message on this topic; the last answers are kept.
     #[inline]
     pub(super) fn may_receive(&mut self, sessions: &Sessions, id: SessionId, topic: &str) -> bool {
-        match self.principal(id) {
-            Some(known) if known.received.is_last(self.rules_number, topic, 0) => known.received.last_allowed(),
-            _ => self.look_up_receive(sessions, id, topic),
-        }
-    }
-
-    /// It is not the topic that was decided about last.
-    #[inline(never)]
-    fn look_up_receive(&mut self, sessions: &Sessions, id: SessionId, topic: &str) -> bool {
-        let rules = self.rules_number;
         let known = self.principals.get_mut(id.0 as usize).and_then(Option::as_deref_mut);
-        match known.and_then(|known| known.received.find(rules, topic, 0)) {
-            Some(allowed) => allowed,
-            None => self.decide_receive(sessions, id, topic),
+        if let Some(allowed) = known.and_then(|known| known.received.find(self.rules_number, topic, 0)) {
+            return allowed;
         }
+        self.decide_receive(sessions, id, topic)
     }
 
     #[cold]
@@ -338,7 +317,7 @@ impl AccessControl {
         if remote.forget_expired(now) {
             principal.published.forget();
         }
-        principal.published.find(self.rules_number, publication.topic, kind).is_some()
+        principal.published.knows(self.rules_number, publication.topic, kind)
     }
 
     /// Whether somebody else has to be asked about this before it is decided.

@@ -39,29 +39,28 @@ struct OtherDecisions {
 impl RecentDecision {
     #[inline]
     fn is_about(&self, rules: u32, topic: &str, kind: u8) -> bool {
-        self.rules == rules && self.kind == kind && *self.topic == *topic
+        // Names differ at their ends: most of the others are told apart there, before all their bytes are compared.
+        self.topic.len() == topic.len()
+            && self.topic.as_bytes().last() == topic.as_bytes().last()
+            && (self.rules, self.kind) == (rules, kind)
+            && *self.topic == *topic
     }
 }
 
 impl RecentDecisions {
-    /// Whether this is what was decided about last, by these rules.
-    #[inline]
-    pub(super) fn is_last(&self, rules: u32, topic: &str, kind: u8) -> bool {
-        self.last.is_about(rules, topic, kind)
-    }
-
-    /// What was decided then.
-    #[inline]
-    pub(super) const fn last_allowed(&self) -> bool {
-        self.last.allowed
-    }
-
     /// What was decided about this by these rules, if that is still known.
+    #[inline]
     pub(super) fn find(&mut self, rules: u32, topic: &str, kind: u8) -> Option<bool> {
         if self.last.is_about(rules, topic, kind) {
             return Some(self.last.allowed);
         }
         self.others.as_deref_mut()?.find(rules, topic, kind)
+    }
+
+    /// Whether that is known. Nothing changes by asking, so that whoever asks for the decision next finds it at once.
+    pub(super) fn knows(&self, rules: u32, topic: &str, kind: u8) -> bool {
+        self.last.is_about(rules, topic, kind)
+            || self.others.as_deref().is_some_and(|others| others.place_of(rules, topic, kind).is_some())
     }
 
     /// One more.
@@ -83,14 +82,21 @@ impl RecentDecisions {
 }
 
 impl OtherDecisions {
-    #[inline]
+    /// Apart from those who use one topic, whose way stays short.
+    #[inline(never)]
     fn find(&mut self, rules: u32, topic: &str, kind: u8) -> Option<bool> {
-        let at = match self.kept.get(self.expected) {
-            Some(kept) if kept.is_about(rules, topic, kind) => self.expected,
-            _ => self.search(rules, topic, kind)?,
-        };
+        let at = self.place_of(rules, topic, kind)?;
+        let allowed = self.kept[at].allowed;
         self.expected = if at + 1 < self.kept.len() { at + 1 } else { 0 };
-        Some(self.kept[at].allowed)
+        Some(allowed)
+    }
+
+    #[inline]
+    fn place_of(&self, rules: u32, topic: &str, kind: u8) -> Option<usize> {
+        match self.kept.get(self.expected) {
+            Some(kept) if kept.is_about(rules, topic, kind) => Some(self.expected),
+            _ => self.search(rules, topic, kind),
+        }
     }
 
     fn search(&self, rules: u32, topic: &str, kind: u8) -> Option<usize> {
@@ -141,6 +147,13 @@ fn mark_of(topic: &str, kind: u8) -> u64 {
 mod tests {
     use super::*;
 
+    fn find(recent: &mut RecentDecisions, rules: u32, topic: &str, kind: u8) -> Option<bool> {
+        let knows = recent.knows(rules, topic, kind);
+        let found = recent.find(rules, topic, kind);
+        assert_eq!(found.is_some(), knows, "{topic}");
+        found
+    }
+
     fn decided(topic: &str, kind: u8, rules: u32, allowed: bool) -> RecentDecision {
         RecentDecision { topic: topic.into(), rules, kind, allowed }
     }
@@ -152,7 +165,7 @@ mod tests {
         let mut decisions = 0;
         for round in 0..5 {
             for (n, topic) in topics.iter().enumerate() {
-                if let Some(allowed) = recent.find(1, topic, 0) {
+                if let Some(allowed) = find(&mut recent, 1, topic, 0) {
                     assert_eq!(allowed, n % 2 == 0, "{round} {topic}");
                 } else {
                     decisions += 1;
@@ -169,17 +182,17 @@ mod tests {
         // Short ones, and ones that are alike at the places that are marked.
         let alike = ["a", "b", "a/b", "x/1111/middle/1111/end", "x/2222/middle/1111/end", "y/1111/middle/1111/end"];
         for (n, topic) in alike.iter().enumerate() {
-            assert_eq!(recent.find(1, topic, 0), None, "{topic}");
+            assert_eq!(find(&mut recent, 1, topic, 0), None, "{topic}");
             recent.keep(decided(topic, 0, 1, n % 2 == 0));
-            assert_eq!(recent.find(1, topic, 0), Some(n % 2 == 0));
-            assert_eq!(recent.find(1, topic, 1), None, "another QoS");
-            assert_eq!(recent.find(2, topic, 0), None, "other rules");
+            assert_eq!(find(&mut recent, 1, topic, 0), Some(n % 2 == 0));
+            assert_eq!(find(&mut recent, 1, topic, 1), None, "another QoS");
+            assert_eq!(find(&mut recent, 2, topic, 0), None, "other rules");
         }
         for (n, topic) in alike.iter().enumerate() {
-            assert_eq!(recent.find(1, topic, 0), Some(n % 2 == 0), "{topic}");
+            assert_eq!(find(&mut recent, 1, topic, 0), Some(n % 2 == 0), "{topic}");
         }
         recent.forget();
-        assert_eq!(recent.find(1, "a", 0), None);
+        assert_eq!(find(&mut recent, 1, "a", 0), None);
     }
 
     #[test]
@@ -187,11 +200,11 @@ mod tests {
         let mut recent = RecentDecisions::default();
         for rules in 1..50 {
             for topic in ["a/long/topic/1", "a/long/topic/2", "a/long/topic/3"] {
-                assert_eq!(recent.find(rules, topic, 0), None);
+                assert_eq!(find(&mut recent, rules, topic, 0), None);
                 recent.keep(decided(topic, 0, rules, rules % 2 == 0));
             }
             for topic in ["a/long/topic/1", "a/long/topic/2", "a/long/topic/3"] {
-                assert_eq!(recent.find(rules, topic, 0), Some(rules % 2 == 0), "{topic}");
+                assert_eq!(find(&mut recent, rules, topic, 0), Some(rules % 2 == 0), "{topic}");
             }
             assert!(recent.others.as_ref().unwrap().kept.len() <= 3);
         }

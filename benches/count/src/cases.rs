@@ -97,14 +97,16 @@ pub(super) const CASES: [Case; 25] = [
     Case { name: "turn: a session of 10,000 filters ends", ready: session_ends, units: MANY_FILTERS as u64 },
 ];
 
-/// Cases with the same work without rules, and with a file of 10,000 and 20 about each client; and what the rules may make of it at most, whatever the
-/// baseline says. 1.05 is what was asked for; with topics in turn it is not reached yet.
-pub(super) const WITH_RULES: [(&str, &str, f64); 4] = [
-    ("turn: one-to-one QoS 0, 16 each", "turn: rules, one-to-one QoS 0, 16 each", 1.05),
-    ("turn: one-to-one QoS 1, 8 each", "turn: rules, one-to-one QoS 1, 8 each", 1.05),
-    ("turn: 4 topics in turn QoS 0, 16 each", "turn: rules, 4 topics in turn QoS 0, 16 each", 1.08),
-    ("turn: 1 to 1,000 QoS 0", "turn: rules, 1 to 1,000 QoS 0", 1.05),
+/// Cases with the same work without rules, and with a file of 10,000 and 20 about each client.
+pub(super) const WITH_RULES: [(&str, &str); 4] = [
+    ("turn: one-to-one QoS 0, 16 each", "turn: rules, one-to-one QoS 0, 16 each"),
+    ("turn: one-to-one QoS 1, 8 each", "turn: rules, one-to-one QoS 1, 8 each"),
+    ("turn: 4 topics in turn QoS 0, 16 each", "turn: rules, 4 topics in turn QoS 0, 16 each"),
+    ("turn: 1 to 1,000 QoS 0", "turn: rules, 1 to 1,000 QoS 0"),
 ];
+
+/// What rules may make of the same work at most, whatever the baseline says.
+pub(super) const RULES_RATIO_MAX: f64 = 1.05;
 
 fn decoding(packet: Vec<u8>) -> Box<dyn FnMut()> {
     Box::new(move || {
