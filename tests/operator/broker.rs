@@ -161,6 +161,7 @@ impl Client {
     pub(crate) fn open(address: &str) -> Self {
         let stream = TcpStream::connect(address).expect("the broker listens");
         stream.set_read_timeout(Some(LIMIT)).expect("a timeout");
+        stream.set_nodelay(true).expect("an option of TCP");
         Self(stream)
     }
 
