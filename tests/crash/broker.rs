@@ -1,13 +1,18 @@
 //! A broker with a data directory, to be killed and started again.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::client::{Client, PATIENCE};
+
+/// Directories of tests that run.
+static IN_USE: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
 /// A data directory of one test, gone with it.
 pub(crate) struct DataDirectory(PathBuf);
@@ -15,6 +20,8 @@ pub(crate) struct DataDirectory(PathBuf);
 impl DataDirectory {
     pub(crate) fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("dunlin-crash-{name}-{}", std::process::id()));
+        let is_free = IN_USE.lock().expect("nobody panics with it").insert(path.clone());
+        assert!(is_free, "another test has the directory {name:?}");
         let _ = fs::remove_dir_all(&path);
         Self(path)
     }
@@ -48,6 +55,7 @@ impl Drop for DataDirectory {
         for extension in ["log", "users", "acl", "key", "lines", "toml"] {
             let _ = fs::remove_file(self.0.with_extension(extension));
         }
+        IN_USE.lock().expect("nobody panics with it").remove(&self.0);
     }
 }
 

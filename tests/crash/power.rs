@@ -120,7 +120,7 @@ fn a_disk_that_ignores_syncs_is_caught() {
 fn a_file_system_that_takes_no_writes_any_more_ends_the_broker_in_a_line_with_a_remedy() {
     let name = "power::a_file_system_that_takes_no_writes_any_more_ends_the_broker_in_a_line_with_a_remedy";
     with_volatile_disks(name, || {
-        let data = DataDirectory::new("read-only");
+        let data = DataDirectory::new("remounted");
         let mut disk = VolatileDisk::new(data.path(), DISK_BYTES);
         let flags = ["--shards", "1"];
         let broker = Broker::start(&data, &flags);

@@ -132,7 +132,7 @@ fn promtool_has_nothing_to_say_of_a_scrape_nor_of_the_rules() {
 fn prometheus_takes_the_configuration_of_the_document() {
     let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/METRICS.md")).expect("it is there");
     let block = text.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a configuration");
-    let directory = std::env::temp_dir().join(format!("dunlin-prometheus-{}", std::process::id()));
+    let directory = std::env::temp_dir().join(format!("dunlin-prometheus-document-{}", std::process::id()));
     fs::create_dir_all(&directory).expect("a directory");
     let key = directory.join("dunlin.key");
     fs::write(&key, "key").expect("a file");

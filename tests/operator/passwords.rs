@@ -1,6 +1,8 @@
 //! A password file that changes under a running broker.
 
-use std::{fs, process::Command};
+use std::fs;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
 use crate::broker::{Broker, Client};
 
@@ -23,7 +25,10 @@ fn file(users: &str, more: &str) -> String {
 
 /// A line of a password file.
 pub(crate) fn user(name: &str, password: &str) -> String {
-    let path = std::env::temp_dir().join(format!("dunlin-user-{name}-{password}-{}", std::process::id()));
+    // Tests that run at the same time want the same line.
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, SeqCst);
+    let path = std::env::temp_dir().join(format!("dunlin-user-{}-{number}", std::process::id()));
     let status = Command::new(env!("CARGO_BIN_EXE_dunlin"))
         .args(["passwd", "-c", "-b", "-H", "sha512"])
         .arg(&path)

@@ -5,6 +5,7 @@ use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
 
 use crate::broker::Broker;
@@ -94,7 +95,9 @@ fn tested(file: &str) -> (String, Option<i32>) {
 }
 
 fn told_of(file: &str, flags: &[&str]) -> (String, Option<i32>) {
-    let path = std::env::temp_dir().join(format!("dunlin-refused-{}-{}.toml", std::process::id(), file.len()));
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, SeqCst);
+    let path = std::env::temp_dir().join(format!("dunlin-refused-{}-{number}.toml", std::process::id()));
     std::fs::write(&path, file).expect("a file");
     let mut command = Command::new(env!("CARGO_BIN_EXE_dunlin"));
     let output = command.args(flags).arg("-c").arg(&path).output().expect("it runs");

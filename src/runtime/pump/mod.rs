@@ -1,10 +1,15 @@
 //! One shard's task: turns the plane's events, the mesh's messages and the passing of time into inputs of the shard,
 //! and carries out its effects. The turn is the unit of everything: one clock read (and one for each batch
 //! of another shard), one send per connection, one entry into the kernel, one batch per target shard.
+//!
+//! Owns: the order of a turn, when it may sleep, and the end. Leaves to others: what comes in ([`intake`]), and what the shard's log
+//! has to say ([`durable`]).
+
+mod durable;
+mod intake;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
@@ -15,20 +20,16 @@ use super::handshakes::Handshaker;
 use super::listeners::ListenerOrder;
 use super::measured::Measured;
 use super::mesh::{Batch, Port};
-use super::restoring::Restoring;
 use super::shard_store::ShardStore;
 use super::watchdog::Heartbeat;
 use crate::config::Exit;
 use crate::conn::ShardTurn;
 use crate::ids::ShardId;
 use crate::inbox::Inbox;
-use crate::limits::{
-    CATCH_UP_TURNS, COMPLETIONS_PER_TURN, DELIVERIES_PER_TURN, MESH_PAUSE_MESSAGES, MESH_RESUME_MESSAGES, STALL_MS,
-    TLS_HANDSHAKES_PER_TURN, TURN_MAX_BYTES,
-};
-use crate::net::{Edge, ListenerChange, spans, tail, trace};
+use crate::limits::{CATCH_UP_TURNS, MESH_PAUSE_MESSAGES, MESH_RESUME_MESSAGES, STALL_MS, TURN_MAX_BYTES};
+use crate::net::{Edge, spans, tail, trace};
 use crate::ring::RingError;
-use crate::shard::{Command, Effects, Input, MeshMessage, Reply, RestoreStep, RestoredLog, Shard, Turn};
+use crate::shard::{Effects, Input, Reply, Shard, Turn};
 use crate::store::Position;
 use crate::telemetry::log;
 use crate::time::{Deadline, Now};
@@ -133,32 +134,6 @@ impl Pump {
         }
     }
 
-    /// Goes on with what was read back until every shard knows what the sessions of all are subscribed to, and has what was on its way. Nobody is heard before.
-    pub(super) fn restore(&mut self, restoring: &Restoring, log: &RestoredLog) -> Result<(), RingError> {
-        let mut is_known = false;
-        self.take_room(clock::now())?;
-        while !restoring.are_all_known() {
-            let now = self.take_messages(clock::now())?;
-            self.shard.handle(&mut Turn { now, fx: &mut self.fx }, Input::Restore(RestoreStep::Announce));
-            self.apply_effects(now)?;
-            self.port.flush(&mut self.fx.mesh, |_| {});
-            if !is_known && self.shard.is_restored() {
-                is_known = true;
-                restoring.note_known();
-            }
-            std::thread::sleep(RESTORE_PAUSE);
-        }
-        let now = clock::now();
-        self.shard.handle(&mut Turn { now, fx: &mut self.fx }, Input::Restore(RestoreStep::Deliveries(log)));
-        self.apply_effects(now)?;
-        restoring.arrive();
-        // Nothing is sent meanwhile: another shard may not have its own yet.
-        while !restoring.is_over() {
-            std::thread::sleep(RESTORE_PAUSE);
-        }
-        Ok(())
-    }
-
     /// Runs until the process is to stop. Returns how many connections did not take their last words in time.
     pub(super) fn run(mut self) -> Result<usize, RingError> {
         loop {
@@ -228,55 +203,6 @@ impl Pump {
         Ok(())
     }
 
-    /// What the disk has taken.
-    fn take_written(&mut self, now: Now) -> Result<(), RingError> {
-        let mut durable = self.store.durable_at_once();
-        while let Some(ended) = self.edge.next_written() {
-            self.measured.end_write(now);
-            match self.store.written(ended) {
-                Ok(position) => durable = Some(position),
-                Err(error) => self.failed = Some(error),
-            }
-        }
-        if let Some(position) = durable.filter(|durable| *durable > self.durable) {
-            self.durable = position;
-            self.shard.handle(&mut Turn { now, fx: &mut self.fx }, Input::Durable { position });
-            self.apply_effects(now)?;
-        }
-        Ok(())
-    }
-
-    /// What is to be written next; when the last client has gone, the end.
-    fn next_write(&mut self, now: Now) -> Option<FileWrite> {
-        let is_last = self.stopping.is_some() && self.edge.connections() == 0 && self.store.is_durable();
-        let write = self.store.next_write(now, self.stopping.is_some());
-        if is_last && write.is_none() { self.store.next_final(now) } else { write }
-    }
-
-    /// What the log has room for.
-    fn take_room(&mut self, now: Now) -> Result<(), RingError> {
-        if let Some(room) = self.store.take_room() {
-            self.shard.handle(&mut Turn { now, fx: &mut self.fx }, Input::Room { room });
-            self.apply_effects(now)?;
-        }
-        Ok(())
-    }
-
-    /// What whoever works on the log's files has to say.
-    fn take_news(&mut self, now: Now) -> Result<(), RingError> {
-        self.store.take_news(now);
-        self.failed = self.failed.take().or_else(|| self.store.take_failure());
-        while let Some((records, count)) = self.store.next_copies() {
-            self.shard.handle(&mut Turn { now, fx: &mut self.fx }, Input::Copies { records: &records, count });
-            self.apply_effects(now)?;
-        }
-        while let Some((session, bodies)) = self.store.next_bodies() {
-            self.shard.handle(&mut Turn { now, fx: &mut self.fx }, Input::Bodies { session, bodies });
-            self.apply_effects(now)?;
-        }
-        Ok(())
-    }
-
     /// Whether something is left to do, besides sending, before it may sleep.
     fn has_work(&self) -> bool {
         self.edge.has_work()
@@ -313,151 +239,6 @@ impl Pump {
     /// Whether there is nothing to wait for any more.
     fn is_stopped(&self) -> bool {
         self.stopping.is_some() && self.edge.connections() == 0 && self.store.is_durable()
-    }
-
-    /// Returns whether there may be more than one turn should take.
-    fn take_events(&mut self, now: Now) -> Result<bool, RingError> {
-        self.edge.begin_turn();
-        let more = self.take_admitted(now)?;
-        // Who has sent more than a share goes on when the others have been served.
-        self.fx.deliveries = 0;
-        while self.may_hear() && self.edge.take_deferred(&mut core(now, &mut self.shard, &mut self.fx)) {
-            self.apply_effects(now)?;
-        }
-        Ok(more)
-    }
-
-    /// Whether the turn has not heard enough. A few bytes may be messages to thousands: what they come to bounds it, too.
-    fn may_hear(&self) -> bool {
-        !self.shard.is_overloaded() && self.fx.deliveries < DELIVERIES_PER_TURN
-    }
-
-    fn take_admitted(&mut self, now: Now) -> Result<bool, RingError> {
-        let mut taken = 0;
-        self.fx.deliveries = 0;
-        loop {
-            let before = taken;
-            while self.may_hear() && self.edge.take_event(&mut core(now, &mut self.shard, &mut self.fx)) {
-                taken += 1;
-                self.apply_effects(now)?;
-            }
-            if !self.may_hear() {
-                return Ok(true);
-            }
-            // What has arrived meanwhile belongs to this turn: the more of it, the more goes out with one send.
-            if taken >= COMPLETIONS_PER_TURN {
-                return Ok(true);
-            }
-            if taken == before || !self.edge.collect()? {
-                return Ok(false);
-            }
-        }
-    }
-
-    /// Returns the time that holds for the rest of the turn.
-    fn take_messages(&mut self, mut now: Now) -> Result<Now, RingError> {
-        self.fx.deliveries = 0;
-        while self.may_hear()
-            && let Some((from, batch)) = self.rest.take().or_else(|| self.port.next_batch())
-        {
-            // What came may have been sent after this turn began, by a later clock: a message that expires in 100 s would
-            // have 101 left by ours.
-            now = clock::now();
-            let Batch { shard: mut batch, handovers } = batch;
-            let mut messages = batch.messages.drain(..);
-            while self.may_hear()
-                && let Some(message) = messages.next()
-            {
-                let input = Input::Mesh { from, message, bytes: &batch.bytes };
-                self.shard.handle(&mut Turn { now, fx: &mut self.fx }, input);
-                if self.fx.held_bytes() > TURN_MAX_BYTES {
-                    self.apply_effects(now)?;
-                }
-            }
-            let left: Vec<MeshMessage> = messages.collect();
-            if !left.is_empty() {
-                batch.messages = left;
-                self.rest = Some((from, Batch { shard: batch, handovers }));
-                self.apply_effects(now)?;
-                break;
-            }
-            self.port.give_back(from, batch);
-            for handover in handovers {
-                self.edge.take_handover(&mut core(now, &mut self.shard, &mut self.fx), handover);
-                if self.fx.held_bytes() > TURN_MAX_BYTES {
-                    self.apply_effects(now)?;
-                }
-            }
-            self.apply_effects(now)?;
-        }
-        Ok(now)
-    }
-
-    /// Whether no handshake has come back.
-    fn is_done_shaking(&self) -> bool {
-        self.handshaker.as_ref().is_none_or(Handshaker::is_quiet)
-    }
-
-    /// Handshakes that were run.
-    fn take_handshakes(&mut self, now: Now) -> Result<(), RingError> {
-        for _ in 0..TLS_HANDSHAKES_PER_TURN {
-            let Some((connection, handshake)) = self.handshaker.as_ref().and_then(Handshaker::next) else { break };
-            self.edge.take_handshake(&mut core(now, &mut self.shard, &mut self.fx), connection, *handshake);
-            self.apply_effects(now)?;
-        }
-        Ok(())
-    }
-
-    /// What threads that are no shard ask for, and what they answer.
-    fn take_commands(&mut self, now: Now) -> Result<(), RingError> {
-        self.inbox.begin_turn();
-        while let Some((request, command)) = self.inbox.next_command() {
-            if let Command::Reload(settings) = &command {
-                self.edge.set_settings(Arc::clone(settings));
-            }
-            if let Command::UseBans(bans) = &command {
-                self.edge.use_bans(bans.clone());
-            }
-            if let Command::UseBanList(list) = &command {
-                self.edge.use_ban_list(list.clone());
-            }
-            if let Command::SetListener { index, is_open } = command
-                && (self.stopping.is_some() || self.edge.set_listener(index, is_open).is_err())
-            {
-                self.inbox.reply(request, Reply::NotNow("the address cannot be listened at now"));
-                continue;
-            }
-            if matches!(command, Command::ChangeListeners) {
-                self.change_listeners();
-            }
-            let input = Input::Command { request, command, edge: self.edge.facts() };
-            self.shard.handle(&mut Turn { now, fx: &mut self.fx }, input);
-            self.apply_effects(now)?;
-        }
-        while let Some(socket) = self.inbox.next_socket() {
-            self.edge.take_internal(socket);
-        }
-        while let Some((ask, verdict)) = self.inbox.next_verdict() {
-            self.shard.handle(&mut Turn { now, fx: &mut self.fx }, Input::Verdict { ask, verdict });
-            self.apply_effects(now)?;
-        }
-        Ok(())
-    }
-
-    /// What a reload has made of the listeners. A broker that stops listens no more.
-    fn change_listeners(&mut self) {
-        for ListenerOrder { changes, handshaker } in self.listener_orders.try_iter() {
-            self.handshaker = self.handshaker.take().or(handshaker);
-            for change in changes {
-                let opens = matches!(change, ListenerChange::Open { .. });
-                if opens && self.stopping.is_some() {
-                    continue;
-                }
-                if let Err(error) = self.edge.change_listener(change) {
-                    log::event::config_warning(&error.to_string());
-                }
-            }
-        }
     }
 
     /// Notes whether this thread did not run for a while and has not read all yet that came meanwhile: nobody is silent, or
@@ -535,9 +316,6 @@ impl Pump {
         }
     }
 }
-
-/// How long a shard that has restored its part waits between looks at what the others say.
-const RESTORE_PAUSE: Duration = Duration::from_micros(200);
 
 /// The shard and its turn, for a call of the edge.
 const fn core<'a>(now: Now, shard: &'a mut Shard, fx: &'a mut Effects) -> ShardTurn<'a> {
