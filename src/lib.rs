@@ -27,7 +27,7 @@
 //! template                 <- limits                      (conditions and templates of operators)
 //! config                   <- settings auth http template topic ids limits
 //! commands                 <- auth config http topic ids limits (what the binary does besides running the broker)
-//! net                      <- conn shard auth codec topic ring settings telemetry limits ids time slab
+//! net                      <- conn shard cluster auth codec topic ring settings telemetry limits ids time slab
 //! inbox                    <- shard auth codec ring ids limits time (lanes to the shards for threads that are none)
 //! services                 <- inbox config http template net ring shard session topic auth codec telemetry settings limits ids time (threads of their own beside the shards)
 //! runtime                  <- everything; the only one that names glommio

@@ -211,7 +211,8 @@ impl LinkPulse {
         self.dead_at().min(self.ping_at)
     }
 
-    const fn dead_at(&self) -> Deadline {
+    /// When the connection is to end, unless something is heard.
+    pub const fn dead_at(&self) -> Deadline {
         Deadline(self.heard_at.0.saturating_add(LINK_PING_MS * LINK_PINGS_MISSED as u64))
     }
 }

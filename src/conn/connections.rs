@@ -482,7 +482,7 @@ impl Connections {
         self.end_handshakes(now);
         self.handle_sn_deadlines(core);
         if self.links.is_some() {
-            self.end_late_links(now);
+            self.keep_links(now);
         }
         while let Some(id) = pop_due(&mut self.linger_deadlines, now) {
             self.end_lingering(id);

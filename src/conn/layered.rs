@@ -78,7 +78,7 @@ impl Connections {
             return;
         }
         match (connection.wire.layers().and_then(Layers::take_end), phase) {
-            (None, Phase::AwaitingPeer) => self.find_link_peer(id),
+            (None, Phase::AwaitingPeer) => self.find_link_peer(core.now(), id),
             (Some(LayerEnd::Failed(failure)), Phase::AwaitingPeer | Phase::Link) => {
                 self.end_link(id, failure.reason, failure.text);
             }

@@ -63,7 +63,7 @@ pub use budget::{Deferred, KeptBuffer};
 pub use connections::{Connections, ConnectionsConfig, InputHandler, ShardTurn};
 pub use handed_over::{DatagramSource, ForwardedDatagram, HandedOver, Handover};
 pub use layers::ListenerLayers;
-pub use nodes::LinkTerms;
+pub use nodes::{LinkNews, LinkTerms, LinkWord};
 pub use operation::{Operation, ReceiveEnd, ShortSent, UnderWayOn};
 pub use outbox::Outbox;
 pub use peer::{Peer, RefusedPeer};

@@ -44,6 +44,11 @@ impl PartialPacket {
         self.0.take().map(|kept| kept.bytes)
     }
 
+    /// Keeps what is left of what was taken out.
+    pub(super) fn keep(&mut self, bytes: Vec<u8>) {
+        self.0 = (!bytes.is_empty()).then(|| Box::new(Kept { bytes, ..Kept::default() }));
+    }
+
     /// Keeps `bytes` behind what has come before.
     pub(super) fn extend(&mut self, bytes: &[u8]) {
         self.0.get_or_insert_default().bytes.extend_from_slice(bytes);

@@ -139,7 +139,7 @@ impl Connections {
             Phase::Open => self.feed_open(core, id, bytes),
             Phase::AwaitingConnect => self.take_connect_bytes(core, id, bytes),
             Phase::AwaitingVerdict(_) => self.keep_until_verdict(id, bytes),
-            Phase::AwaitingPeer | Phase::Link => self.take_link_bytes(id, bytes),
+            Phase::AwaitingPeer | Phase::Link => self.take_link_bytes(core, id, bytes),
             Phase::AwaitingPlace | Phase::HandingOver | Phase::Dialling => {
                 unreachable!("nothing is received until it has got on")
             }

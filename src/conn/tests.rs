@@ -6,6 +6,7 @@ mod held;
 mod layered;
 mod life;
 mod links;
+mod nodes;
 mod sn;
 mod sources;
 #[cfg(feature = "tls")]

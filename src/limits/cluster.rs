@@ -63,6 +63,8 @@ pub const PEERS_UNKNOWN_MAX: usize = 256;
 pub const LINK_BUFFER_MARK_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes of frames that are sent and forgotten together: what one write to a socket takes.
 pub const LINK_CHUNK_BYTES: usize = 64 * 1024;
+/// Bytes of frames that one link is given a turn: their tags take a quarter of a millisecond.
+pub const LINK_TURN_BYTES: usize = 128 * 1024;
 /// Time between two PINGs on a link, in milliseconds.
 pub const LINK_PING_MS: u64 = 500;
 /// PINGs without an answer that end a connection: a node whose network is cut is noticed before its beats are missed ([`DEATH_MS`]).

@@ -9,9 +9,11 @@ use std::sync::Arc;
 use super::listener::{ListenerSocket, OpenListener};
 use super::spans;
 use crate::auth::{BanList, BannedAddresses, operator_bans::OperatorBans};
+use crate::cluster::{ClusterView, NodeId};
 use crate::conn::tls::Handshake;
 use crate::conn::{
-    Connections, ConnectionsConfig, Handover, KeptBuffer, LinkTerms, Operation, ReceiveEnd, ShardTurn, UnderWayOn,
+    Connections, ConnectionsConfig, Handover, KeptBuffer, LinkNews, LinkTerms, Operation, ReceiveEnd, ShardTurn,
+    UnderWayOn,
 };
 use crate::ids::{ConnectionId, DatagramSocketId, ShardId, SocketId};
 use crate::ring::{
@@ -189,6 +191,17 @@ impl Edge {
     /// [`ListenerKind::Cluster`]: crate::settings::ListenerKind::Cluster
     pub fn use_links(&mut self, terms: LinkTerms) {
         self.connections.use_links(terms);
+    }
+
+    /// What this node knows of the cluster from now on, and which member it is.
+    pub fn use_view(&mut self, now: Now, node: Option<NodeId>, view: Arc<ClusterView>) {
+        self.connections.use_view(now, node, view);
+        self.carry_out();
+    }
+
+    /// What was found out about other nodes since this was last asked.
+    pub fn link_news(&mut self) -> Vec<LinkNews> {
+        self.connections.link_news()
     }
 
     /// Takes in a connection of one of the broker's own services. One that there is no room for is closed, and comes again.

@@ -10,10 +10,12 @@ use std::time::{Duration, Instant, SystemTime};
 use super::edge::Edge;
 use super::listener::{ListenOn, Listening};
 use crate::auth::{Policy, Verdict};
-use crate::cluster::{BootId, LinkNonces, LinkSecret, LinkTrust, NodeId};
+use crate::cluster::{
+    BootId, ClusterView, LinkNonces, LinkSecret, LinkTrust, NodeId, NodeStanding, PeerProcess, RangeCount,
+};
 use crate::codec::{Connect, Version};
-use crate::conn::{ConnectRates, ConnectionsConfig, InputHandler, LinkTerms, ListenerLayers, ShardTurn};
-use crate::ids::{ConnectionId, ShardId};
+use crate::conn::{ConnectRates, ConnectionsConfig, InputHandler, LinkTerms, LinkWord, ListenerLayers, ShardTurn};
+use crate::ids::ShardId;
 use crate::limits::LINK_DIAL_MS;
 use crate::ring::{ListenConfig, Plane, PlaneConfig, monotonic_ns};
 use crate::settings::{ListenerKind, ListenerSettings};
@@ -329,11 +331,30 @@ fn node(number: u16) -> (Stage, SocketAddr) {
     (stage, address)
 }
 
+/// A view with nodes from this number on, that have their links there.
+fn view(first: u16, at: &[SocketAddr]) -> Arc<ClusterView> {
+    let peer = |(number, at): (u16, &SocketAddr)| PeerProcess {
+        node: NodeId::new(number).unwrap(),
+        boot: BootId(number.into()),
+        slot: ShardId(number as u8 + 2),
+        at: *at,
+        name: format!("node-{number}"),
+        server: None,
+    };
+    Arc::new(ClusterView {
+        epoch: 1,
+        ranges: RangeCount::new(12).unwrap(),
+        owners: Box::default(),
+        peers: (first..).zip(at).map(peer).collect(),
+        standing: NodeStanding::Serves,
+    })
+}
+
 impl Stage {
-    fn dial(&mut self, to: SocketAddr) -> ConnectionId {
-        let id = self.edge.connections.dial(now(), to).expect("it is a node");
-        self.edge.carry_out();
-        id
+    /// It is the first node, and dials others.
+    fn dial(&mut self, to: &[SocketAddr]) {
+        self.edge.use_view(now(), NodeId::new(1), view(2, to));
+        self.with(Edge::handle_deadlines);
     }
 
     fn ends(&self, reason: CloseReason) -> u64 {
@@ -342,35 +363,36 @@ impl Stage {
 }
 
 #[test]
-fn nodes_know_each_other_over_real_sockets() {
-    let ((mut first, _), (mut second, address)) = (node(1), node(2));
-    let id = first.dial(address);
+fn nodes_link_to_each_other_over_real_sockets() {
+    let ((mut first, first_at), (mut second, second_at)) = (node(1), node(2));
+    second.edge.use_view(now(), NodeId::new(2), view(1, &[first_at]));
+    second.with(Edge::handle_deadlines);
+    first.dial(&[second_at]);
     let deadline = Instant::now() + PATIENCE;
-    let peer = loop {
+    let mut linked = [false; 2];
+    while linked != [true; 2] {
         assert!(Instant::now() < deadline, "they do not get to know each other");
-        first.turn();
-        second.turn();
-        if let Some(peer) = first.edge.facts().link_peer(id) {
-            break peer;
+        for (stage, linked) in [&mut first, &mut second].into_iter().zip(&mut linked) {
+            stage.turn();
+            *linked |= stage.edge.link_news().iter().any(|news| news.word == LinkWord::Linked);
         }
-    };
-    assert_eq!((peer.node, peer.shards), (NodeId::new(2), (2, 0)));
-    assert_eq!((first.edge.connections(), second.edge.connections()), (1, 1));
-    // One end goes, and so does the other.
+    }
+    assert_eq!((first.edge.connections(), second.edge.connections()), (2, 2), "one each way");
+    // One node goes, and the other hears of it.
     first.edge.close_awaiting_connect();
     while second.edge.connections() > 0 {
         assert!(Instant::now() < deadline, "it does not hear of the end");
         first.turn();
         second.turn();
     }
-    assert_eq!((second.ends(CloseReason::LinkClosed), first.edge.plane.sockets()), (1, 0));
+    assert_eq!((second.ends(CloseReason::LinkClosed), first.edge.plane.sockets()), (2, 0));
 }
 
 #[test]
 fn a_dial_that_is_refused_leaves_nothing_behind() {
     let (mut stage, _) = node(1);
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    stage.dial(nobody);
+    stage.dial(&[nobody]);
     let deadline = Instant::now() + PATIENCE;
     while stage.edge.connections() > 0 {
         assert!(Instant::now() < deadline, "it is not refused");
@@ -383,9 +405,10 @@ fn a_dial_that_is_refused_leaves_nothing_behind() {
 #[test]
 fn a_dial_without_an_answer_is_given_up() {
     // A full backlog: the kernel drops the handshakes of whoever comes next.
-    let (silent, to) = ListenConfig { backlog: 0, ..ListenConfig::new("127.0.0.1:0".parse().unwrap()) }.open().unwrap();
+    let config = ListenConfig { backlog: 0, ..ListenConfig::new("127.0.0.1:0".parse().unwrap()) };
+    let (silent, to) = config.open().unwrap();
     let (mut stage, _) = node(1);
-    let ids: Vec<ConnectionId> = (0..4).map(|_| stage.dial(to)).collect();
+    stage.dial(&[to; 4]);
     for _ in 0..5 {
         stage.turn();
     }
@@ -398,7 +421,7 @@ fn a_dial_without_an_answer_is_given_up() {
     for _ in 0..5 {
         stage.turn(); // what the system says of them comes late
     }
-    assert_eq!(stage.edge.connections(), ids.len() - waiting);
-    assert_eq!(stage.edge.plane.sockets() as usize, ids.len() - waiting);
+    assert_eq!(stage.edge.connections(), 4 - waiting);
+    assert_eq!(stage.edge.plane.sockets() as usize, 4 - waiting);
     drop(silent);
 }

@@ -200,11 +200,15 @@ pub enum CloseReason {
     LinkVersion,
     /// Bytes that no node sends, or not then.
     LinkMalformed,
+    /// No process of a member, or another one than was dialled.
+    LinkNotMember,
+    /// Nothing was heard of the other end for three PINGs.
+    LinkSilent,
 }
 
 impl CloseReason {
     /// How many reasons there are.
-    pub const COUNT: usize = 58;
+    pub const COUNT: usize = 60;
     /// Every reason, in the order of its number.
     pub const ALL: [Self; Self::COUNT] = [
         Self::ClientDisconnect,
@@ -265,6 +269,8 @@ impl CloseReason {
         Self::LinkItself,
         Self::LinkVersion,
         Self::LinkMalformed,
+        Self::LinkNotMember,
+        Self::LinkSilent,
     ];
 
     /// Those that end a connection before CONNACK has let its client in. One that ends others as well is counted apart there
@@ -332,7 +338,7 @@ impl CloseReason {
     ];
 
     /// Those that end a link between two nodes, or keep it from being made.
-    pub const OF_LINKS: [Self; 9] = [
+    pub const OF_LINKS: [Self; 11] = [
         Self::LinkUnreachable,
         Self::LinkTimeout,
         Self::LinkClosed,
@@ -342,6 +348,8 @@ impl CloseReason {
         Self::LinkItself,
         Self::LinkVersion,
         Self::LinkMalformed,
+        Self::LinkNotMember,
+        Self::LinkSilent,
     ];
 
     /// Whether a shard answers a CONNECT with a CONNACK that refuses it for this.
@@ -442,6 +450,8 @@ impl CloseReason {
             Self::LinkItself => "link_itself",
             Self::LinkVersion => "link_version",
             Self::LinkMalformed => "link_malformed",
+            Self::LinkNotMember => "link_not_member",
+            Self::LinkSilent => "link_silent",
         }
     }
 }

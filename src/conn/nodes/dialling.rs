@@ -17,7 +17,7 @@ use crate::time::Now;
 
 impl Connections {
     /// Connects to where another node accepts links. `None` without a cluster.
-    pub fn dial(&mut self, now: Now, to: SocketAddr) -> Option<ConnectionId> {
+    pub(in crate::conn) fn dial(&mut self, now: Now, to: SocketAddr) -> Option<ConnectionId> {
         let links = self.links.as_deref_mut()?;
         let mut connection = Connection::new(SocketId::NONE, Phase::Dialling, Wire::Plain);
         connection.listener = INTERNAL_LISTENER;

@@ -3,6 +3,7 @@
 //! Always holds: a link that ends, or is not made, is counted by its reason and has a line for the log.
 
 use super::links::{LinkTerms, NodeLinks};
+use super::streams::LinkRole;
 use crate::cluster::{LinkPeer, LinkSide};
 use crate::conn::connection::{Connection, Phase};
 use crate::conn::connections::{Connections, pop_due};
@@ -55,27 +56,8 @@ impl Connections {
         }
     }
 
-    /// The layers of a link have opened something: perhaps its peer is known now.
-    pub(in crate::conn) fn find_link_peer(&mut self, id: ConnectionId) {
-        let Some(connection) = self.table.get_mut(id) else { return };
-        if connection.phase != Phase::AwaitingPeer || connection.wire.link_peer().is_none() {
-            return;
-        }
-        connection.phase = Phase::Link;
-        if let Some(links) = self.links.as_deref_mut() {
-            links.unknown.remove(&id);
-        }
-    }
-
-    /// Frames of a link, or pieces of them.
-    pub(in crate::conn) fn take_link_bytes(&mut self, id: ConnectionId, _: &[u8]) {
-        self.find_link_peer(id);
-        // No frame has its turn before there is something to be said by links.
-        self.end_link(id, CloseReason::LinkMalformed, "it says something that has not its turn");
-    }
-
     /// Ends what has taken too long.
-    pub(in crate::conn) fn end_late_links(&mut self, now: Now) {
+    pub(super) fn end_late_links(&mut self, now: Now) {
         while let Some(id) = self.links.as_deref_mut().and_then(|links| pop_due(&mut links.dialling, now)) {
             if self.table.get(id).is_some_and(|connection| connection.phase == Phase::Dialling) {
                 self.end_link(id, CloseReason::LinkUnreachable, "it does not answer");
@@ -85,8 +67,12 @@ impl Connections {
             let late = pop_due(&mut links.dialled, now);
             late.or_else(|| pop_due(&mut links.accepted, now))
         }) {
-            if self.table.get(id).is_some_and(|connection| connection.phase == Phase::AwaitingPeer) {
-                self.end_link(id, CloseReason::LinkTimeout, "it has not shown in time which node it is");
+            match self.table.get(id).map(|connection| connection.phase) {
+                Some(Phase::AwaitingPeer) => {
+                    self.end_link(id, CloseReason::LinkTimeout, "it has not shown in time which node it is");
+                }
+                Some(Phase::Link) if self.is_probe(id) => self.close(id),
+                _ => {}
             }
         }
     }
@@ -115,7 +101,13 @@ impl Connections {
         }
         if let Some(links) = self.links.as_deref_mut() {
             links.unknown.remove(&id);
+            links.streams.forget(id);
         }
+    }
+
+    /// Whether its peer only tries whether it reaches this node.
+    fn is_probe(&self, id: ConnectionId) -> bool {
+        self.links.as_deref().is_some_and(|links| links.streams.role(id) == Some(LinkRole::Probe))
     }
 
     /// Ends all links: the broker stops.

@@ -107,7 +107,8 @@ impl WireLayer for LinkLayer {
         self.kept = Vec::new();
         self.stage = LinkStage::Failed;
         self.is_silent = true; // no frame says why
-        Some(LayerEnd::Failed(failure(refusal)))
+        let (reason, text) = refusal_words(refusal);
+        Some(LayerEnd::Failed(LayerFailure { reason, text }))
     }
 
     fn has_own_bytes(&self) -> bool {
@@ -122,7 +123,7 @@ impl WireLayer for LinkLayer {
             }
             LinkStage::Frames => out.extend_from_slice(plain),
             LinkStage::Handshake(_) | LinkStage::Failed => {
-                debug_assert!(plain.is_empty(), "nobody is known to hear it")
+                debug_assert!(plain.is_empty(), "nobody is known to hear it");
             }
         }
     }
@@ -135,8 +136,8 @@ impl WireLayer for LinkLayer {
 }
 
 /// How a refusal is counted and told.
-const fn failure(refusal: LinkRefusal) -> LayerFailure {
-    let (reason, text) = match refusal {
+pub(super) const fn refusal_words(refusal: LinkRefusal) -> (CloseReason, &'static str) {
+    match refusal {
         LinkRefusal::Frame(_) => {
             (CloseReason::LinkMalformed, "what it says is no frame of a link, or none that can be")
         }
@@ -150,6 +151,5 @@ const fn failure(refusal: LinkRefusal) -> LayerFailure {
         LinkRefusal::Proof => {
             (CloseReason::LinkSecret, "it does not know the cluster's secret, or repeats what somebody said who does")
         }
-    };
-    LayerFailure { reason, text }
+    }
 }

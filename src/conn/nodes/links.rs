@@ -5,6 +5,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::layer::LinkLayer;
+use super::streams::LinkStreams;
 use crate::cluster::{BootId, LINK_VERSION, LinkHandshake, LinkHello, LinkNonces, LinkSide, LinkTrust, NodeId};
 use crate::ids::{ConnectionId, ShardId};
 use crate::time::Deadline;
@@ -27,7 +28,7 @@ pub struct LinkTerms {
 /// See the module's text.
 #[derive(Debug)]
 pub(in crate::conn) struct NodeLinks {
-    terms: LinkTerms,
+    pub(super) terms: LinkTerms,
     /// How many shards this node has, and which one this is.
     shards: (u8, u8),
     /// Those that are being connected, by when they have to be.
@@ -38,6 +39,9 @@ pub(in crate::conn) struct NodeLinks {
     pub(super) accepted: VecDeque<(Deadline, ConnectionId)>,
     /// Those of them that are not known.
     pub(super) unknown: BTreeSet<ConnectionId>,
+    pub(super) streams: LinkStreams,
+    /// Whether this node's beats come back to it.
+    pub(super) is_heard: bool,
 }
 
 impl NodeLinks {
@@ -49,12 +53,15 @@ impl NodeLinks {
             dialled: VecDeque::new(),
             accepted: VecDeque::new(),
             unknown: BTreeSet::new(),
+            streams: LinkStreams::default(),
+            is_heard: false,
         }
     }
 
-    /// When a connection is to be given up.
+    /// When there is something to do with a link.
     pub(in crate::conn) fn next_deadline(&self) -> Option<Deadline> {
-        [&self.dialling, &self.dialled, &self.accepted].into_iter().filter_map(|list| Some(list.front()?.0)).min()
+        let late = [&self.dialling, &self.dialled, &self.accepted].into_iter().filter_map(|list| Some(list.front()?.0));
+        late.chain(self.streams.next_deadline()).min()
     }
 
     /// The layer of a new connection.
