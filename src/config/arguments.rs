@@ -78,7 +78,8 @@ pub(super) struct CommandLine {
 
 /// Reads the arguments, the program's name first. Help and version come back as an error, as clap has it.
 pub(super) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<CommandLine, clap::Error> {
-    let matches = command().try_get_matches_from(arguments).map_err(with_true_answer)?;
+    let all = ROWS.iter().filter(|row| row.has_flag());
+    let matches = command_of(all).try_get_matches_from(arguments).map_err(with_true_answer)?;
     let options = Options::from_arg_matches(&matches)?;
     let mut layer = Layer::empty();
     let mut set = |index, given| layer.set(index, given).expect("a flag is given once, clap sees to it");
@@ -133,10 +134,14 @@ fn forget_nearest(error: &mut clap::Error) {
     error.insert(ContextKind::Usage, ContextValue::StyledStr(command().render_usage()));
 }
 
-/// The whole command line: options, then settings under the headings of their sections.
+/// The command line as users are told of it: options, then settings under the headings of their sections.
 pub(super) fn command() -> clap::Command {
+    command_of(with_flags())
+}
+
+fn command_of(settings: impl Iterator<Item = &'static Setting>) -> clap::Command {
     let mut command = Options::command();
-    for setting in with_flags() {
+    for setting in settings {
         let section = setting.section;
         let heading = format!("{} [{}]", section.title(), section.name());
         command = command.next_help_heading(heading).arg(flag(setting));
@@ -197,7 +202,8 @@ Exit status:
 
 fn flag(setting: &'static Setting) -> Arg {
     let value_name = setting.value_name();
-    let arg = Arg::new(setting.flag).long(setting.flag).help(short_help(setting)).long_help(long_help(setting));
+    let arg = Arg::new(setting.flag).long(setting.flag).hide(setting.is_hidden);
+    let arg = arg.help(short_help(setting)).long_help(long_help(setting));
     let arg = match setting.short {
         Some(letter) => arg.short(letter),
         None => arg,

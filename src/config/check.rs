@@ -5,10 +5,13 @@ use std::{
     path::Path,
 };
 
-use super::{BridgeTopic, Config, Listener, LogTarget, Problem, Storage};
+use super::cluster::{ClusterSettings, NOT_BUILT};
+use super::layers::{ROWS, index};
+use super::{BridgeTopic, Config, Listener, LogTarget, Problem, Storage, System};
 use crate::auth::Policy;
 use crate::settings::{
-    AnonymousAccess, CertificateUser, ClientCertificates, ListenerKind, ListenerSettings, Machine, Unit,
+    AnonymousAccess, CertificateUser, ClientCertificates, ListenerKind, ListenerSettings, Machine, Section, Setting,
+    Unit,
 };
 
 /// What is legal but probably not meant, a sentence each.
@@ -150,7 +153,7 @@ fn closed(config: &Config) -> Option<String> {
 /// Where a setting of a listener is said: in its own table, or for all.
 fn said_of<'a>(config: &'a Config, listener: &Listener, flag: &str) -> &'a super::Source {
     let of_table = config.tables.iter().flatten().find(|table| table.listener.address == listener.address);
-    of_table.map_or_else(|| config.source(flag), |table| &table.resolved[super::layers::index(flag)].source)
+    of_table.map_or_else(|| config.source(flag), |table| &table.resolved[index(flag)].source)
 }
 
 /// Whether clients come in by what they prove otherwise than with the credentials of CONNECT: whatever the policy says.
@@ -177,6 +180,20 @@ fn half_open(config: &Config) -> Option<String> {
             open.join(", ")
         )
     })
+}
+
+/// What is wrong where somebody gives settings of a cluster: at least that there is none yet.
+pub(super) fn cluster(config: &Config, system: &System<'_>) -> Vec<Problem> {
+    let given = |row: &&Setting| row.section == Section::Cluster && config.is_given(row.flag);
+    let Some(first) = ROWS.iter().find(given) else { return Vec::new() };
+    let settings = ClusterSettings::from_values(&|row| config.resolved[index(row.flag)].value.clone());
+    let faults = match settings.checked(config, system) {
+        Ok(Some(_)) => Vec::new(),
+        Ok(None) => vec![(first.flag, "it is of a cluster, and --cluster-name names none".to_owned())],
+        Err(faults) => faults,
+    };
+    let faults = faults.iter().map(|(flag, text)| config.problem(flag, text));
+    faults.chain(std::iter::once(config.problem(first.flag, NOT_BUILT))).collect()
 }
 
 /// Whether the log could be written to its file; touches nothing.

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::{
     error::Exit,
     foreign,
-    layers::{ROWS, with_flags},
+    layers::{ROWS, shown, shown_sections, with_flags},
     print,
 };
 use crate::settings::{Change, Fallback, Machine, Scope, Section, Setting};
@@ -28,10 +28,10 @@ fn replaced(text: &str, name: &str, part: &str) -> String {
 
 fn settings() -> String {
     let mut text = String::new();
-    for section in Section::ALL {
+    for section in shown_sections() {
         let _ = write!(text, "\n### `[{}]` {}\n\n", section.name(), section.title());
         text.push_str("| key | flag | default | allowed | changes at |\n|---|---|---|---|---|\n");
-        let rows: Vec<&Setting> = ROWS.iter().filter(|row| row.section == section).collect();
+        let rows: Vec<&Setting> = shown().filter(|row| row.section == section).collect();
         for row in &rows {
             let short = row.short.map(|letter| format!(", `-{letter}`")).unwrap_or_default();
             let flag =
@@ -75,10 +75,10 @@ fn example() -> String {
 # [reload]: a new value takes effect at SIGHUP. [start]: when the broker starts.
 "
     .to_owned();
-    for section in Section::ALL {
+    for section in shown_sections() {
         let brackets = if section == Section::Listener { ("[[", "]]") } else { ("[", "]") };
         let _ = write!(text, "\n# {}\n{}{}{}\n", section.title(), brackets.0, section.name(), brackets.1);
-        for row in ROWS.iter().filter(|row| row.section == section) {
+        for row in shown().filter(|row| row.section == section) {
             let change = if row.change == Change::Reload { "reload" } else { "start" };
             let words =
                 std::iter::once(format!("{}.", row.summary())).chain(row.details()).collect::<Vec<_>>().join(" ");
@@ -181,7 +181,7 @@ fn the_example_file_holds_every_setting_with_its_default() {
     let defaults = load("[node]\npin = false\n");
     assert_eq!((config.process, config.settings), (defaults.process, defaults.settings));
     assert_eq!((config.listeners, config.warnings), (defaults.listeners, defaults.warnings));
-    for row in ROWS.iter() {
+    for row in shown() {
         let line = format!("{} = ", row.key());
         assert!(example().lines().any(|written| written.trim_start_matches("# ").starts_with(&line)), "{}", row.path());
     }

@@ -7,17 +7,19 @@ use std::sync::LazyLock;
 
 use super::{
     admin::ADMIN_ROWS,
+    cluster::CLUSTER_ROWS,
     error::{Problem, Source},
     otlp::OTLP_ROWS,
     process::{LogFormat, PROCESS_ROWS},
     store::STORE_ROWS,
 };
-use crate::settings::{AUTHENTICATION_ROWS, FromValue, LISTENER_ROWS, Machine, SETTINGS_ROWS, Scope, Setting, Value};
+use crate::settings::{AUTHENTICATION_ROWS, FromValue, LISTENER_ROWS, Machine, SETTINGS_ROWS, Section, Setting, Value};
 
 /// Every setting, in the order of the documentation.
 pub static ROWS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
-    let mut rows =
-        [PROCESS_ROWS, LISTENER_ROWS, AUTHENTICATION_ROWS, STORE_ROWS, ADMIN_ROWS, OTLP_ROWS, SETTINGS_ROWS].concat();
+    let of_core = [LISTENER_ROWS, AUTHENTICATION_ROWS, SETTINGS_ROWS].concat();
+    let of_process = [PROCESS_ROWS, STORE_ROWS, CLUSTER_ROWS, ADMIN_ROWS, OTLP_ROWS].concat();
+    let mut rows = [of_process, of_core].concat();
     rows.sort_by_key(|row| row.section);
     rows
 });
@@ -132,7 +134,17 @@ pub(super) fn about(path: &str, source: &Source, text: &str) -> String {
     }
 }
 
-/// Rows that have a flag and a variable.
+/// Rows that users are told of.
+pub(super) fn shown() -> impl Iterator<Item = &'static Setting> {
+    ROWS.iter().filter(|row| !row.is_hidden)
+}
+
+/// Those of them that have a flag and a variable.
 pub(super) fn with_flags() -> impl Iterator<Item = &'static Setting> {
-    ROWS.iter().filter(|row| row.place != Scope::TableOnly)
+    shown().filter(|row| row.has_flag())
+}
+
+/// Sections that have such rows.
+pub(super) fn shown_sections() -> impl Iterator<Item = Section> {
+    Section::ALL.into_iter().filter(|section| shown().any(|row| row.section == *section))
 }

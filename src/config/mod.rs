@@ -23,6 +23,7 @@ mod bridge_text;
 pub mod bridges;
 mod changes;
 mod check;
+pub mod cluster;
 #[cfg(test)]
 mod documentation;
 pub mod error;
@@ -323,6 +324,7 @@ impl Config {
             Err((flag, text)) => problems.push(config.problem(flag, &text)),
         }
         config.access.set_superusers(config.process.superusers());
+        problems.extend(check::cluster(&config, system));
         warnings.extend(check::warnings(&config, &system.machine));
         warnings.extend(config.access.warnings());
         config.warnings = warnings;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::{
     Config, bridge_text,
-    layers::{ROWS, Resolved},
+    layers::{ROWS, Resolved, shown_sections},
     listeners,
     toml_string::quoted,
 };
@@ -13,7 +13,7 @@ use crate::settings::{Change, Kind, Scope, Section, Setting, Value};
 /// As a file. What is written here reads back as the same values, whatever the machine.
 pub(super) fn to_toml(config: &Config) -> String {
     let mut text = format!("# dunlin {}: the settings in effect\n", env!("CARGO_PKG_VERSION"));
-    for section in Section::ALL {
+    for section in shown_sections() {
         match &config.tables {
             Some(tables) if section == Section::Listener => {
                 for table in tables {
@@ -66,7 +66,8 @@ pub(super) fn settings_in_effect(config: &Config) -> Vec<SettingInEffect> {
         reloadable: row.change == Change::Reload,
     };
     let of_broker = ROWS.iter().zip(&config.resolved);
-    let of_broker = of_broker.filter(|(row, _)| row.has_flag() && (tables.is_empty() || !row.is_of_listener()));
+    let of_broker =
+        of_broker.filter(|(row, _)| !row.is_hidden && row.has_flag() && (tables.is_empty() || !row.is_of_listener()));
     let mut settings: Vec<SettingInEffect> =
         of_broker.map(|(row, resolved)| shown(row, resolved, row.path())).collect();
     for table in tables {
@@ -87,7 +88,7 @@ pub fn without_credentials(value: &str) -> String {
 }
 
 fn write_rows(text: &mut String, resolved: &[Resolved], belongs: impl Fn(&Setting) -> bool) {
-    let rows = ROWS.iter().zip(resolved).filter(|(row, _)| belongs(row));
+    let rows = ROWS.iter().zip(resolved).filter(|(row, _)| !row.is_hidden && belongs(row));
     // A listener's name that is empty is its address, wherever that is.
     let rows = rows.filter(|(_, resolved)| resolved.value != Value::Text(String::new()));
     // Where every address names its port, that of all has no effect.

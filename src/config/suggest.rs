@@ -4,7 +4,7 @@ use strsim::levenshtein as distance;
 
 use super::{
     foreign,
-    layers::{ROWS, with_flags},
+    layers::{shown, shown_sections, with_flags},
 };
 use crate::settings::{Scope, Section, Setting};
 
@@ -17,7 +17,7 @@ pub(super) fn for_key(section: Option<Section>, key: &str) -> String {
         return path(row);
     }
     let of_tables = |row: &Setting| row.place == Scope::TableOnly && is_exact(row, key);
-    if section == Some(Section::Listener) && ROWS.iter().any(of_tables) {
+    if section == Some(Section::Listener) && shown().any(of_tables) {
         return format!("{key} stands in a [[listener]] table: write [[listener]] in place of [listener]");
     }
     if let Some(row) = with_flags().find(|row| is_exact(row, key)) {
@@ -37,7 +37,7 @@ pub(super) fn for_key(section: Option<Section>, key: &str) -> String {
 
 /// A hint for an unknown key of a `[[listener]]` table.
 pub(super) fn for_listener_key(key: &str) -> String {
-    let of_listener = || ROWS.iter().filter(|row| row.is_of_listener());
+    let of_listener = || shown().filter(|row| row.is_of_listener());
     let in_table = |row: &Setting| format!("did you mean [[listener]] {}?", row.key());
     if let Some(row) = of_listener().find(|row| is_exact(row, key)) {
         return in_table(row);
@@ -54,7 +54,7 @@ pub(super) fn for_listener_key(key: &str) -> String {
 
 /// A hint for an unknown section.
 pub(super) fn for_section(name: &str) -> String {
-    let nearest = Section::ALL.into_iter().min_by_key(|section| distance(section.name(), &plain(name)));
+    let nearest = shown_sections().min_by_key(|section| distance(section.name(), &plain(name)));
     match nearest.filter(|section| distance(section.name(), &plain(name)) <= tolerance(name)) {
         Some(section) => format!("did you mean [{}]?", section.name()),
         None => format!("sections are {}", sections()),
@@ -99,7 +99,7 @@ fn keys<'a>(rows: impl Iterator<Item = &'a Setting>) -> String {
 }
 
 fn sections() -> String {
-    Section::ALL.map(|section| format!("[{}]", section.name())).join(", ")
+    shown_sections().map(|section| format!("[{}]", section.name())).collect::<Vec<_>>().join(", ")
 }
 
 /// A third of the letters may differ; more is another word.

@@ -1,11 +1,13 @@
 //! Bounds of a cluster: its nodes, ranges and links.
 
-use super::PACKET_SIZE_MAX_BYTES;
+use super::{PACKET_SIZE_MAX_BYTES, SHARDS_MAX};
 
 // --- cluster ---------------------------------------------------------------------------------------------------
 
 /// Nodes that a cluster may have: a set of them is one `u64`, and 20 of them carry ten million clients.
 pub const NODES_MAX: usize = 64;
+/// Shards of a node in a cluster, at most: each other node has the number of a shard, too, and there are two to spare for processes that have just gone.
+pub const CLUSTER_SHARDS_MAX: usize = SHARDS_MAX - 3;
 /// Ranges of a cluster unless it was founded with another number: four for each of three nodes.
 pub const RANGES_DEFAULT: u16 = 12;
 /// Most ranges that a cluster can be founded with. Each is a log of the engine, and with 64 logs at once one append in a hundred took half
@@ -77,3 +79,8 @@ pub const LINK_REDIAL_MAX_MS: u64 = 1_000;
 pub const LINK_SECRET_MIN_BYTES: usize = 16;
 /// Shared subscriptions of which one message between two nodes names the receiver as the one that delivers.
 pub const LINK_GROUPS_MAX: usize = 4_096;
+/// Servers of the engine that can be named: three hold each log, and more than a handful are seen seldom.
+pub const ENGINE_SERVERS_MAX: usize = 16;
+/// Longest wait for the engine, in milliseconds: for a connection, and for an answer. A server that takes longer is given up, and another one asked, before
+/// beats are missed ([`UNHEARD_MS`]).
+pub const ENGINE_TIMEOUT_MS: u64 = 2_000;

@@ -31,6 +31,8 @@ pub struct Setting {
     pub fallback: Fallback,
     /// When a new value takes effect.
     pub change: Change,
+    /// Whether it is left out of everything that tells users what there is to set. It is read and checked all the same.
+    pub is_hidden: bool,
     /// The explanation: a sentence, an empty line, more sentences.
     pub doc: &'static [&'static str],
 }
@@ -68,6 +70,8 @@ pub enum Section {
     Session,
     /// What survives a restart, and where.
     Store,
+    /// Brokers that act as one.
+    Cluster,
     /// Operators' way in.
     Admin,
     /// Who is told of sampled messages.
@@ -80,12 +84,13 @@ pub enum Section {
 
 impl Section {
     /// Every section in the order of the documentation.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Listener,
         Self::Auth,
         Self::Mqtt,
         Self::Session,
         Self::Store,
+        Self::Cluster,
         Self::Admin,
         Self::Otlp,
         Self::Node,
@@ -100,6 +105,7 @@ impl Section {
             Self::Mqtt => "mqtt",
             Self::Session => "session",
             Self::Store => "store",
+            Self::Cluster => "cluster",
             Self::Admin => "admin",
             Self::Otlp => "otlp",
             Self::Node => "node",
@@ -115,6 +121,7 @@ impl Section {
             Self::Mqtt => "Packets and topics",
             Self::Session => "What one client may hold",
             Self::Store => "What survives a restart",
+            Self::Cluster => "Brokers that act as one",
             Self::Admin => "Metrics and the admin API",
             Self::Otlp => "OpenTelemetry",
             Self::Node => "The whole broker",
@@ -254,6 +261,7 @@ impl Setting {
             kind,
             fallback,
             change: Change::Start,
+            is_hidden: false,
             doc: &[],
         }
     }
@@ -307,6 +315,13 @@ impl Setting {
     /// Lets it stand in a second section, where it was before.
     pub(crate) const fn also_in(mut self, section: Section) -> Self {
         self.also_in = Some(section);
+        self
+    }
+
+    /// Leaves it out of everything that tells users what there is to set.
+    #[cfg(feature = "runtime")]
+    pub(crate) const fn hidden(mut self) -> Self {
+        self.is_hidden = true;
         self
     }
 
