@@ -128,6 +128,9 @@ impl Clients {
         if is_of_service(&self.sessions.get(id).client_id) {
             self.losses.add_of_service(id);
         }
+        if let Some(link) = self.sessions.get(id).link.as_deref() {
+            turn.fx.note_lost(link.listener);
+        }
         if !self.losses.add(turn.now, id, reason) {
             return;
         }

@@ -24,7 +24,7 @@ use crate::shard::{
 use crate::store::format::{InboxCount, LogRecord, Records};
 use crate::store::state::LogState;
 use crate::store::{LogKeeping, LogStart, Position, RecordGroup};
-use crate::telemetry::{DropReason, TransportCounters};
+use crate::telemetry::{CountsByListener, DropReason, TransportCounters};
 use crate::time::Now;
 
 /// A connection as the test names it.
@@ -96,6 +96,8 @@ pub(super) struct World {
     /// What shards have asked for.
     pub(super) reads: VecDeque<(usize, DiskRead)>,
     reads_held: bool,
+    /// Messages that connected clients lost.
+    pub(super) lost_by_listener: CountsByListener,
     /// What holds on the listeners that there are after a restart.
     pub(super) listeners: Arc<[Arc<ListenerSettings>]>,
 }
@@ -158,6 +160,7 @@ impl World {
             bodies: BTreeMap::new(),
             reads: VecDeque::new(),
             reads_held: false,
+            lost_by_listener: CountsByListener::default(),
             listeners: Arc::new([Arc::new(ListenerSettings::default())]),
         }
     }
@@ -708,6 +711,9 @@ impl World {
         self.take_log(shard);
         self.reads.extend(self.fx.reads.drain(..).map(|read| (shard, read)));
         self.events.append(&mut self.fx.events);
+        if let Some(lost) = self.fx.lost_by_listener() {
+            self.lost_by_listener.add(lost);
+        }
         self.asks.append(&mut self.fx.asks);
         self.fx.clear();
         self.shards[shard].handle(&mut Turn { now: self.now, fx: &mut self.fx }, Input::Flushed);
