@@ -200,7 +200,8 @@ impl SinkSession {
             return;
         }
         let id = self.ids.of(&publish);
-        match transform(&self.settings, &publish, id, now_ms()) {
+        let queued_ms = now_ms().saturating_sub(publish.waited_ms());
+        match transform(&self.settings, &publish, id, queued_ms) {
             Transformed::Row(row) => self.hold(HeldRow { row: *row, packet_id }),
             Transformed::PassedOver => {
                 counters.passed_over.fetch_add(1, Relaxed);

@@ -14,7 +14,7 @@ use super::show::show;
 use crate::auth::{Ask, Policy};
 use crate::codec::{Ack, AckKind, Connect, Forwarded, Packet, ReasonCode, Side, Version, frame};
 use crate::codec::{SubscribeFilter, SubscriptionOptions, encode_subscribe, encode_unsubscribe};
-use crate::ids::{ConnectionId, MessageId, PacketId, ShardId, SubscriptionId};
+use crate::ids::{ConnectionId, INTERNAL_LISTENER, MessageId, PacketId, ShardId, SubscriptionId};
 use crate::session::{Message, MessageRef};
 use crate::settings::ListenerSettings;
 use crate::shard::{
@@ -240,7 +240,7 @@ impl World {
         let listener = Arc::new(listener);
         let info = ConnectInfo {
             assigned_client_id: false,
-            listener_index: 0,
+            listener_index: if listener.is_internal { INTERNAL_LISTENER } else { 0 },
             peer: None,
             listener: &listener,
             identity: None,
