@@ -368,6 +368,11 @@ pub const LOG_RATE_MAX: u32 = 1_000_000;
 pub const LOSING_SESSIONS_MAX: usize = 64 * 1024;
 /// A session that has lost no message for this long is told to be well again.
 pub const LOSS_OVER_S: u32 = 10;
+/// Bytes of events below `$SYS/brokers` that wait on a shard: those of the subscriptions of a packet with 10,000 filters. What has no room
+/// is counted as dropped.
+pub const CLIENT_EVENTS_MAX_BYTES: usize = 4 * 1024 * 1024;
+/// Such events that a turn publishes, and filters of a packet that it sees to while some wait.
+pub const CLIENT_EVENTS_PER_TURN: usize = 64;
 /// Lines that wait for the log's writer. When a disk or a pipe stalls, further lines are lost and counted.
 pub const LOG_QUEUE_LINES: usize = 8 * 1024;
 /// Bytes of one field that are shown in a log line. A client chooses its id, up to 65,535 bytes of it.

@@ -264,10 +264,15 @@ struct Client(TcpStream);
 
 impl Client {
     fn connect(broker: &support::Broker, client_id: &str) -> Self {
+        Self::connect_with(broker, client_id, 2)
+    }
+
+    /// With the flags of CONNECT: 2 for a clean session.
+    fn connect_with(broker: &support::Broker, client_id: &str, flags: u8) -> Self {
         let socket = TcpStream::connect(broker.addr()).expect("a connection");
         socket.set_read_timeout(Some(Duration::from_secs(20))).expect("a limit");
         let mut client = Self(socket);
-        let mut body = b"\x00\x04MQTT\x04\x02\x00\x00".to_vec();
+        let mut body = [&b"\x00\x04MQTT\x04"[..], &[flags, 0, 0]].concat();
         text(&mut body, client_id);
         client.send(0x10, &body);
         let (header, body) = client.receive();
@@ -276,15 +281,35 @@ impl Client {
     }
 
     fn subscribe(&mut self, filters: &[&str]) {
+        self.subscribe_with(filters, 0);
+    }
+
+    fn subscribe_with(&mut self, filters: &[&str], qos: u8) {
         let mut body = vec![0, 1];
         for filter in filters {
             text(&mut body, filter);
-            body.push(0);
+            body.push(qos);
         }
         self.send(0x82, &body);
         let (header, body) = self.receive();
         assert_eq!((header, body.len()), (0x90, 2 + filters.len()));
-        assert!(body[2..].iter().all(|code| *code == 0), "refused: {body:?}");
+        assert!(body[2..].iter().all(|code| *code == qos), "refused: {body:?}");
+    }
+
+    fn unsubscribe(&mut self, filter: &str) {
+        let mut body = vec![0, 2];
+        text(&mut body, filter);
+        self.send(0xA2, &body);
+        assert_eq!(self.receive(), (0xB0, vec![0, 2]));
+    }
+
+    /// With QoS 1, until it is acknowledged.
+    fn publish(&mut self, topic: &str) {
+        let mut body = Vec::new();
+        text(&mut body, topic);
+        body.extend([0, 3]);
+        self.send(0x32, &body);
+        assert_eq!(self.receive(), (0x40, vec![0, 3]));
     }
 
     fn send(&mut self, header: u8, body: &[u8]) {
@@ -350,18 +375,25 @@ fn every_number_that_the_broker_publishes_is_documented_and_no_other() {
 }
 
 #[test]
-fn presence_events_are_as_documented() {
-    let broker = support::Broker::start(2, &["--sys-interval", "1s", "--node-name", "NODE"]);
+fn events_of_clients_are_as_documented() {
+    let options = ["--sys-interval", "1s", "--node-name", "NODE", "--max-queued-messages", "1"];
+    let broker = support::Broker::start(2, &options);
     let mut watcher = Client::connect(&broker, "watcher");
-    watcher.subscribe(&["$SYS/brokers/#"]);
-    let documented = documented();
-    let events: Vec<&String> = documented.keys().filter(|topic| topic.starts_with("$SYS/brokers/")).collect();
-    let mut seen = Vec::new();
-    let client = Client::connect(&broker, "CLIENT");
-    seen.push(watcher.message());
+    watcher.subscribe(&["$SYS/brokers/+/clients/CLIENT/#"]);
+    let mut client = Client::connect_with(&broker, "CLIENT", 0);
+    client.subscribe_with(&["t"], 1);
+    client.unsubscribe("t");
+    client.subscribe_with(&["t"], 1);
     drop(client);
+    let events = ["connected", "subscribed", "unsubscribed", "subscribed", "disconnected"];
+    let mut seen: Vec<_> = events.iter().map(|_| watcher.message()).collect();
+    assert_eq!(seen.iter().map(|event| last_level(&event.0)).collect::<Vec<_>>(), events);
+    let mut publisher = Client::connect(&broker, "publisher");
+    (0..3).for_each(|_| publisher.publish("t"));
     seen.push(watcher.message());
-    assert_eq!(seen.iter().map(|event| &event.0).collect::<Vec<_>>(), events);
+    let documented = documented();
+    let topics: BTreeSet<&String> = documented.keys().filter(|topic| topic.starts_with("$SYS/brokers/")).collect();
+    assert_eq!(seen.iter().map(|event| &event.0).collect::<BTreeSet<_>>(), topics);
     for (topic, payload) in &seen {
         let keys = |json: &str| {
             let value: serde_json::Value = serde_json::from_str(json).unwrap_or_else(|error| panic!("{json}: {error}"));
@@ -369,6 +401,10 @@ fn presence_events_are_as_documented() {
         };
         assert_eq!(keys(payload), keys(&documented[topic]), "{topic}: {payload}");
     }
+}
+
+fn last_level(topic: &str) -> &str {
+    topic.rsplit('/').next().unwrap_or_default()
 }
 
 #[test]

@@ -12,6 +12,9 @@ impl Connections {
     /// Carries out what the shard asked of its connections. Lines for the log, which name connections that may close here,
     /// are to be written before; mesh messages and records are others'.
     pub fn apply(&mut self, fx: &Effects) {
+        if let Some(lost) = fx.lost_by_listener() {
+            self.counters.lost_by_listener.add(lost);
+        }
         for effect in &fx.list {
             match *effect {
                 Effect::Send { connection, encoded, packet_id } => {
@@ -97,6 +100,7 @@ impl Connections {
                 self.operations.push_back(Operation::Receive { socket: connection.socket, connection: id });
             }
             connection.phase = Phase::Lingering(reason);
+            self.counters.ended_by_shard(connection.listener, reason);
             // What is held says what may not be so after a restart.
             let held = if std::mem::take(&mut connection.is_held) { connection.outbox.take() } else { None };
             connection.partial.clear();

@@ -54,7 +54,8 @@ impl Connections {
             Ok(Some((Err((refusal, UndecodedConnect { level, client_id })), _))) => {
                 let (reason, text) = (close_reason(refusal.error), refusal.error.text());
                 let level = level.filter(|_| reason == CloseReason::UnsupportedVersion);
-                self.refuse_peer(RefusedPeer { peer: self.peer(id), reason, text, level, client_id });
+                let refused = RefusedPeer { peer: self.peer(id), reason, text, level, client_id };
+                self.refuse_peer(self.listener_of(id), refused);
                 self.linger_with(id, reason, |out| refusal.write_connack(out));
             }
             Err(error) => {
@@ -96,13 +97,9 @@ impl Connections {
     fn refuse_version(&mut self, id: ConnectionId, version: Version) {
         let (reason, text) =
             (CloseReason::UnsupportedVersion, "the listener's mqtt_versions does not name this version of MQTT");
-        self.refuse_peer(RefusedPeer {
-            peer: self.peer(id),
-            reason,
-            text,
-            level: Some(version as u8),
-            client_id: None,
-        });
+        let level = Some(version as u8);
+        let refused = RefusedPeer { peer: self.peer(id), reason, text, level, client_id: None };
+        self.refuse_peer(self.listener_of(id), refused);
         let refusal = ConnectRefusal::of(DecodeError::UnsupportedVersion, version);
         self.linger_with(id, reason, |out| refusal.write_connack(out));
     }

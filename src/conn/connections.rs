@@ -315,7 +315,7 @@ impl Connections {
         layers: ListenerLayers,
     ) {
         self.listeners[usize::from(index)] = ListenerEntry::new(settings, connections, layers);
-        self.counters.sockets_by_listener[usize::from(index)] = 0;
+        self.counters.begin_listener(index);
     }
 
     /// Uses other settings for the connections that come by a listener from now on. While some of those before have not sent CONNECT, a
@@ -413,14 +413,14 @@ impl Connections {
     /// A peer has connected by a listener.
     pub fn accepted(&mut self, now: Now, listener: u8, socket: SocketId, peer: Peer) {
         self.counters.sockets += 1;
-        self.counters.sockets_by_listener[usize::from(listener)] += 1;
+        self.counters.sockets_by_listener.count(listener);
         if self.listeners[usize::from(listener)].settings.kind == ListenerKind::Cluster {
             self.accepted_link(now, listener, socket, peer);
             return;
         }
         if let Err((reason, text)) = self.admit(now, listener, peer) {
             self.operations.push_back(Operation::Abort { socket, under_way: UnderWayOn::Nothing });
-            self.refuse_peer(RefusedPeer { peer, reason, text, level: None, client_id: None });
+            self.refuse_peer(listener, RefusedPeer { peer, reason, text, level: None, client_id: None });
             return;
         }
         let entry = &mut self.listeners[usize::from(listener)];

@@ -74,6 +74,7 @@ impl Connections {
     pub(super) fn finish_layers(&mut self, core: &mut impl InputHandler, id: ConnectionId) {
         let Some(connection) = self.table.get_mut(id) else { return };
         let (phase, has_words) = (connection.phase, connection.has_words() || connection.rest_bytes > 0);
+        let listener = connection.listener;
         if matches!(phase, Phase::AwaitingPlace | Phase::HandingOver) || self.budgets.is_held(id) {
             return;
         }
@@ -86,7 +87,7 @@ impl Connections {
             // The goodbye crosses that of the broker, which is on its way and closes the connection behind it.
             (Some(LayerEnd::Clean), Phase::Lingering(_)) if has_words => {}
             (Some(LayerEnd::Clean), Phase::AwaitingConnect) => {
-                self.counters.closed(CloseReason::SocketClosed);
+                self.counters.refused(listener, CloseReason::SocketClosed);
                 self.linger_with(id, CloseReason::SocketClosed, |_| {});
             }
             (Some(LayerEnd::Clean), _) => self.handle_end(core, id, ReceiveEnd::PeerGone),

@@ -205,7 +205,8 @@ impl Connections {
     /// Nothing more is received: of the socket, or of what its layers open.
     pub(super) fn handle_end(&mut self, core: &mut impl InputHandler, id: ConnectionId, cause: ReceiveEnd) {
         let Some(connection) = self.table.get(id) else { return };
-        match (cause, connection.phase) {
+        let (phase, listener) = (connection.phase, connection.listener);
+        match (cause, phase) {
             (ReceiveEnd::OutOfBuffers, _) => self.out_of_buffers.push(id),
             // It had sent more than could wait here, and all of that has been handled.
             (ReceiveEnd::Stopped, _) => self.receive_again(id),
@@ -214,7 +215,7 @@ impl Connections {
                 core.handle(Input::Closed { connection: id });
             }
             (ReceiveEnd::PeerGone, Phase::AwaitingConnect) => {
-                self.counters.closed(CloseReason::SocketClosed);
+                self.counters.refused(listener, CloseReason::SocketClosed);
                 self.close(id);
             }
             (ReceiveEnd::PeerGone, Phase::Lingering(_)) => self.close(id),

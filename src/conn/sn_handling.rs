@@ -60,7 +60,7 @@ impl Connections {
         if route.is_none() && !settings.lets_in(source.peer.ip()) {
             // Whoever may not come from there is not told that somebody is here.
             self.counters.datagrams_dropped += 1;
-            self.counters.closed(CloseReason::NetworkDenied);
+            self.counters.refused(source.listener, CloseReason::NetworkDenied);
             return;
         }
         match (message, route) {
@@ -181,11 +181,11 @@ impl Connections {
             return None;
         }
         self.counters.sockets += 1;
-        self.counters.sockets_by_listener[usize::from(listener)] += 1;
+        self.counters.sockets_by_listener.count(listener);
         let address = Peer::from(PeerAddress::Ip(peer));
         if let Err((reason, text)) = self.admit(now, listener, address) {
             let (is_told, client_id) = (client_id.is_some(), client_id.map(Into::into));
-            self.refuse_peer(RefusedPeer { peer: address, reason, text, level: None, client_id });
+            self.refuse_peer(listener, RefusedPeer { peer: address, reason, text, level: None, client_id });
             self.refuse_stranger(source, is_told);
             return None;
         }
@@ -359,14 +359,14 @@ impl Connections {
     }
 
     fn end_sn(&mut self, core: &mut impl InputHandler, id: ConnectionId) {
-        match self.table.get(id).map(|connection| connection.phase) {
-            Some(Phase::AwaitingConnect | Phase::AwaitingPlace | Phase::HandingOver) => {
-                self.counters.closed(CloseReason::SocketClosed);
+        match self.table.get(id).map(|connection| (connection.phase, connection.listener)) {
+            Some((Phase::AwaitingConnect | Phase::AwaitingPlace | Phase::HandingOver, listener)) => {
+                self.counters.refused(listener, CloseReason::SocketClosed);
                 self.close(id);
             }
-            Some(Phase::Open | Phase::AwaitingVerdict(_)) => core.handle(Input::Closed { connection: id }),
-            Some(Phase::Dialling | Phase::AwaitingPeer | Phase::Link) => unreachable!("no node comes in datagrams"),
-            Some(Phase::Lingering(_)) | None => {}
+            Some((Phase::Open | Phase::AwaitingVerdict(_), _)) => core.handle(Input::Closed { connection: id }),
+            Some((Phase::Dialling | Phase::AwaitingPeer | Phase::Link, _)) => unreachable!("no node comes in datagrams"),
+            Some((Phase::Lingering(_), _)) | None => {}
         }
     }
 

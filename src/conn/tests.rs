@@ -221,6 +221,7 @@ fn who_speaks_no_mqtt_is_closed_without_an_answer_and_a_bad_connect_with_one() {
     assert_eq!(stage.connections.counters().closes[CloseReason::Http as usize], 1);
     let refused: Vec<_> = stage.connections.refused().map(|refused| (refused.reason, refused.level)).collect();
     assert_eq!(refused, [(CloseReason::Http, None)]);
+    assert_eq!(stage.connections.counters().refused_by_listener.of(0), 1);
 
     let id = stage.accept();
     stage.receive(id, &[0x10, 12, 0, 4, b'M', b'Q', b'T', b'T', 9, 2, 0, 0, 0, 0], false);
@@ -233,6 +234,31 @@ fn who_speaks_no_mqtt_is_closed_without_an_answer_and_a_bad_connect_with_one() {
     stage.connections.finished(id);
     assert!(matches!(stage.operation(), Operation::Close { .. }));
     assert!(stage.connections.is_empty());
+    assert_eq!(stage.connections.counters().refused_by_listener.of(0), 2);
+}
+
+#[test]
+fn what_ends_is_counted_once_for_the_listener_that_it_came_by_until_that_is_another() {
+    let mut stage = Stage::new();
+    let counts = |stage: &Stage, listener| {
+        let counters = stage.connections.counters();
+        (counters.refused_by_listener.of(listener), counters.closed_by_listener.of(listener))
+    };
+    let (goes, leaves) = (stage.client("goes"), stage.client("leaves"));
+    stage.with(|connections, core| connections.receive_ended(core, goes, ReceiveEnd::PeerGone));
+    stage.receive(leaves, &[0xe0, 0], true);
+    stage.flush();
+    stage.operations();
+    // One that says nothing, by another listener.
+    let silent = stage.accept_by(2);
+    stage.with(|connections, core| connections.receive_ended(core, silent, ReceiveEnd::PeerGone));
+    stage.operations();
+    assert_eq!((counts(&stage, 0), counts(&stage, 1), counts(&stage, 2)), ((0, 2), (0, 0), (1, 0)));
+    let closes: u64 = stage.shard.counters().closes.iter().sum();
+    assert_eq!((closes, stage.connections.counters().closes[CloseReason::SocketClosed as usize]), (2, 1));
+    let settings = Arc::new(ListenerSettings::default());
+    stage.connections.replace_listener(2, settings, Arc::default(), ListenerLayers::None);
+    assert_eq!(counts(&stage, 2), (0, 0));
 }
 
 #[test]

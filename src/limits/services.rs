@@ -52,8 +52,9 @@ pub const SINK_TOPICS_MAX: usize = 1_000;
 pub const SINK_WORKERS_MAX: usize = 64;
 /// Most messages of QoS 1 that a sink holds at a time.
 pub const SINK_INFLIGHT_MAX: u16 = 20_000;
-/// Bytes that a sink holds of messages whose target has not taken them: beyond it the socket is not read.
-pub const SINK_HELD_MAX_BYTES: usize = 64 * 1024 * 1024;
+/// Bytes that a sink holds of messages whose target has not taken them: beyond it the socket is not read. Its session holds the same messages
+/// until they are acknowledged, so a target that is down costs twice as much.
+pub const SINK_HELD_MAX_BYTES: usize = 32 * 1024 * 1024;
 /// Messages of QoS 0 that a sink holds: beyond it they are dropped.
 pub const SINK_HELD_QOS0_MAX: usize = 10_000;
 /// Messages of a batch where `batch_messages` is not set: some hundred KB of telemetry in one request.

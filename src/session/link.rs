@@ -7,7 +7,7 @@ use super::inbound::AckQueue;
 use super::replays::{Replay, Replays};
 use super::request::Request;
 use crate::codec::{Connect, Version};
-use crate::ids::{ConnectionId, PacketId};
+use crate::ids::{ConnectionId, INTERNAL_LISTENER, PacketId};
 use crate::limits;
 use crate::time::{Deadline, Now};
 use crate::topic::EntryId;
@@ -169,6 +169,11 @@ impl Link {
         let received_ms = u64::from(self.last_received_tick) * limits::TIMER_TICK_MS;
         let latest_ms = received_ms - received_ms % step_ms + step_ms - 1;
         (self.keep_alive_s > 0).then(|| Deadline(latest_ms + u64::from(self.keep_alive_s) * 1_500))
+    }
+
+    /// Whether its client is a service of the broker's own, which is told how long messages have waited.
+    pub const fn is_service(&self) -> bool {
+        self.listener == INTERNAL_LISTENER
     }
 
     /// Whether the client said in CONNECT that it is a bridge.

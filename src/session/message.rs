@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use bytes::Bytes;
 use triomphe::ThinArc;
 
+use super::link::tick;
 use crate::codec::Forwarded;
 use crate::ids::{ClientKey, MessageId, Qos};
 use crate::limits::PAYLOAD_BY_REFERENCE_MIN_BYTES;
@@ -70,7 +71,7 @@ struct Header {
     facts: Facts,
     /// Places in queues, of all shards.
     places: AtomicU32,
-    /// The tick in which it got the first of those.
+    /// The tick in which it got the first of those, or since which a service has it; 0 for neither.
     queued_tick: AtomicU32,
 }
 
@@ -188,6 +189,16 @@ impl Message {
     /// The tick since which it has stood in a queue, of whichever session.
     pub(super) fn queued_tick(&self) -> u32 {
         self.header().queued_tick.load(Relaxed)
+    }
+
+    /// How long it has waited, in ticks of the timers: since it got its first place in a queue. One that has got none waits from now on, for whoever
+    /// it is sent to again.
+    pub fn waited_ticks(&self, now: Now) -> u32 {
+        let now = tick(now);
+        match self.header().queued_tick.compare_exchange(0, now, Relaxed, Relaxed) {
+            Ok(_) => 0,
+            Err(since) => now.saturating_sub(since),
+        }
     }
 
     /// Notes one place less. Returns whether it was the last.

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::access::AccessControl;
+use super::client_events::ClientEvents;
 use super::disk_reads::DiskReads;
 use super::hold_back::HoldBack;
 use super::log_room::LogRooms;
@@ -24,7 +25,7 @@ use super::spans::Spans;
 use super::timers::Timers;
 use super::traffic::TrafficCounts;
 use crate::ids::{SessionId, ShardId};
-use crate::limits::ACL_FILTERS_COST;
+use crate::limits::{ACL_FILTERS_COST, CLIENT_EVENTS_PER_TURN};
 use crate::session::{QueueLimits, QueueTotals};
 use crate::store::LogStart;
 use crate::telemetry::Counters;
@@ -68,6 +69,8 @@ pub(super) struct Clients {
     pub log_rooms: LogRooms,
     /// Who loses messages.
     pub losses: Losses,
+    /// What is told of them below `$SYS/brokers` and waits.
+    pub events: ClientEvents,
     /// What each sends and is sent, while somebody looks.
     pub traffic: TrafficCounts,
     /// It has been said that credentials are not checked.
@@ -101,15 +104,19 @@ impl Clients {
             hold_back: HoldBack::default(),
             log_rooms: LogRooms::default(),
             losses: Losses::default(),
+            events: ClientEvents::default(),
             traffic: TrafficCounts::default(),
             said_unchecked: false,
             next_full_report: Deadline(0),
         }
     }
 
-    /// Filters of one packet that are seen to in one go: fewer where each is compared to rules.
+    /// Filters of one packet that are seen to in one go: fewer where each is compared to rules, and while events of others wait.
     pub(super) fn filters_per_slice(&self) -> usize {
-        let filters = self.settings.filters_per_slice as usize;
+        let mut filters = self.settings.filters_per_slice as usize;
+        if !self.events.is_empty() {
+            filters = filters.min(CLIENT_EVENTS_PER_TURN);
+        }
         if self.access.checks { filters.div_ceil(ACL_FILTERS_COST) } else { filters }
     }
 

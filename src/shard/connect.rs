@@ -256,7 +256,7 @@ impl Shard {
             session_present,
             proxied_tls: info.identity.and_then(|identity| identity.tls_version.clone()),
         });
-        self.publish_presence(turn, id, true, "");
+        self.publish_presence(turn, id, None);
         self.clients.arm(turn.now, id);
         if session_present {
             self.router.connection_changed(turn, &mut self.clients, id);

@@ -660,7 +660,7 @@ fn encode(
     let max_bytes = link.packet_size_max_bytes;
     let fits = |outgoing: &Outgoing| outgoing.len() <= max_bytes;
     let is_v5 = link.version.is_v5();
-    if !copy.dup && (!is_v5 || copy.ids.is_empty() && link.alias_max == 0) {
+    if !copy.dup && (!is_v5 || copy.ids.is_empty() && link.alias_max == 0 && !link.is_service()) {
         let layout = u32::from(is_v5) * 6 + copy.qos as u32 * 2 + u32::from(copy.retain);
         let layout = layout | mount_bytes << 8;
         if let Some(&(_, outgoing)) = fanout.forms.iter().find(|&&(made, _)| made == layout) {
@@ -684,6 +684,9 @@ fn encode_for_it_alone(
 ) -> Option<Outgoing> {
     let max_bytes = link.packet_size_max_bytes;
     let fits = |outgoing: &Outgoing| outgoing.len() <= max_bytes;
+    if link.is_service() {
+        return encode_for_service(turn, fanout, copy, topic).filter(fits);
+    }
     let form = match (link.version.is_v5(), link.alias_max) {
         (false, _) | (_, 0) => TopicForm::Name,
         (true, max) => link.aliases_out.get_or_insert_default().form(topic, max),
@@ -706,6 +709,28 @@ fn encode_for_it_alone(
         aliases.sent(topic);
     }
     outgoing
+}
+
+/// So many ticks can be told: a subscription identifier has 28 bits (MQTT 5.0, 3.8.2.1.2), which is ten months.
+const WAITED_TICKS_MAX: u32 = (1 << 28) - 2;
+
+/// A copy for a service of the broker's own: behind the identifiers of its subscriptions stands how long the message has waited, in ticks of the timers
+/// and one more (`services::local` reads it). No client can say so.
+fn encode_for_service(
+    turn: &mut Turn<'_>,
+    fanout: &mut Fanout<'_>,
+    copy: &DeliveryOptions<'_>,
+    topic: &str,
+) -> Option<Outgoing> {
+    let waited = if copy.qos == Qos::AtMostOnce {
+        fanout.routed.already_shared().map_or(0, |message| message.waited_ticks(turn.now))
+    } else {
+        fanout.routed.share().waited_ticks(turn.now)
+    };
+    let mut ids = SmallVec::<[SubscriptionId; 4]>::from_slice(copy.ids);
+    ids.push(SubscriptionId::MIN.saturating_add(waited.min(WAITED_TICKS_MAX)));
+    let copy = DeliveryOptions { ids: &ids, ..*copy };
+    encode_form(turn, &mut fanout.routed, Version::V5, &copy, TopicFields { topic, topic_alias: None })
 }
 
 /// What a PUBLISH says of its topic.

@@ -14,7 +14,7 @@ use crate::cluster::ClusterView;
 use crate::codec::{ReasonCode, Version};
 use crate::ids::{ConnectionId, MessageId, PacketId, Qos, SessionId};
 use crate::store::LogOutput;
-use crate::telemetry::{CloseReason, DropReason, PauseReason, Verbosity};
+use crate::telemetry::{CloseReason, CountsByListener, DropReason, PauseReason, Verbosity};
 
 /// Encoded bytes in [`Effects::bytes`]. One may be sent to many connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -353,6 +353,8 @@ pub struct Effects {
     /// The packet that was taken last takes several turns: what its client sends behind it, the end of its connection
     /// included, is not to be heard before [`Effect::Resume`]. Whoever passes packets on takes it after each.
     pub holds_sender: bool,
+    /// Messages that connected clients lost, by listener, since they were last cleared.
+    lost_by_listener: Option<Box<CountsByListener>>,
     /// What messages to sessions have cost since whoever takes the effects last set it to 0, in deliveries with QoS 0: it bounds a turn.
     pub deliveries: u32,
 }
@@ -362,6 +364,16 @@ impl Effects {
     pub fn watch(&mut self, verbosity: Verbosity, sampling: Option<Arc<SpanSampling>>) {
         self.is_watching = verbosity == Verbosity::Trace || sampling.is_some();
         (self.verbosity, self.sampling) = (verbosity, sampling);
+    }
+
+    /// A client that came by a listener has lost a message.
+    pub(super) fn note_lost(&mut self, listener: u8) {
+        self.lost_by_listener.get_or_insert_default().count(listener);
+    }
+
+    /// Messages that connected clients lost, by listener, if any.
+    pub fn lost_by_listener(&self) -> Option<&CountsByListener> {
+        self.lost_by_listener.as_deref()
     }
 
     /// The bytes of `encoded`.
@@ -416,6 +428,7 @@ impl Effects {
         self.list.clear();
         self.log.clear();
         self.events.clear();
+        self.lost_by_listener = None;
     }
 }
 

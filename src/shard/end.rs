@@ -78,7 +78,7 @@ impl Shard {
         } else {
             self.clients.sessions.end(id);
         }
-        self.publish_presence(turn, id, false, reason.label());
+        self.publish_presence(turn, id, Some(reason));
         if outlives_it {
             if self.clients.sessions.get(id).will_due().is_some_and(|due| due.is_due(turn.now)) {
                 self.publish_will(turn, id);

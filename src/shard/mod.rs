@@ -9,13 +9,14 @@
 //!
 //! Reading order: [`input`], [`effects`], [`mesh`] (all that can happen, come out, be said); then `packets`, `connect`, `publish`,
 //! `mounts`, `deliver`, `crowd`, `fanouts`, `queue`, `room`, `hold_back`, `pace`, `profiled`, `pauses`, `hearing`, `groups`, `ack`, `waiting`, `forwards`, `subscribe`, `requests`, `verdict`, `reauthentication`, `access`, `principal`, `recent_decisions`, `rights`, `owners`, `flapping`, `held_packets`, `review`,
-//! `end`, `drain`, `shutdown`, `teardown`, `work`, `disk_queues`, `log_room`, `full_disk`, `restored_log`, `restore`, `lost_messages`, `reshard`, `sys`, `losses`, `report`; `sampled`, `spans`, `span_points` (sampled messages); `nodes`, `link_words` (other nodes of a cluster); `answer`, `looked_up`, `audience`, `top`, `traffic`, `topics_seen` (what others ask).
+//! `end`, `drain`, `shutdown`, `teardown`, `work`, `disk_queues`, `log_room`, `full_disk`, `restored_log`, `restore`, `lost_messages`, `reshard`, `sys`, `client_events`, `lifecycle`, `losses`, `report`; `sampled`, `spans`, `span_points` (sampled messages); `nodes`, `link_words` (other nodes of a cluster); `answer`, `looked_up`, `audience`, `top`, `traffic`, `topics_seen` (what others ask).
 
 mod access;
 mod ack;
 mod answer;
 mod audience;
 mod certificates;
+mod client_events;
 mod clients;
 pub mod command;
 mod connect;
@@ -37,6 +38,7 @@ mod hold_back;
 pub mod holdings;
 pub mod input;
 mod interest;
+mod lifecycle;
 pub mod link_words;
 mod log_room;
 mod looked_up;
@@ -246,6 +248,7 @@ impl Shard {
         let has_released = self.clients.hold_back.has_released()
             || self.clients.record_log.has_ready()
             || self.clients.has_publishers_to_resume()
+            || !self.clients.events.is_empty()
             || self.clients.access.has_reviews()
             || self.clients.traffic.is_ending();
         has_work || !self.commands.is_empty() || is_closing || self.delivers_to_many() || has_released
@@ -386,5 +389,6 @@ impl Shard {
         self.review_subscriptions(turn);
         self.advance_command(turn);
         self.clients.traffic.end_some();
+        self.publish_waiting_events(turn);
     }
 }

@@ -128,9 +128,13 @@ impl Clients {
         if is_of_service(&self.sessions.get(id).client_id) {
             self.losses.add_of_service(id);
         }
+        if let Some(link) = self.sessions.get(id).link.as_deref() {
+            turn.fx.note_lost(link.listener);
+        }
         if !self.losses.add(turn.now, id, reason) {
             return;
         }
+        self.tell_loss_begins(turn.now, id, reason);
         let session = self.sessions.get(id);
         turn.fx.events.push(Event::LossBegins {
             client_id: session.client_id.clone(),
@@ -160,7 +164,8 @@ impl Clients {
         }
     }
 
-    fn report_loss(&self, turn: &mut Turn<'_>, id: SessionId, loss: Loss) {
+    fn report_loss(&mut self, turn: &mut Turn<'_>, id: SessionId, loss: Loss) {
+        self.tell_loss_ends(turn.now, id, loss);
         turn.fx.events.push(Event::LossEnds {
             client_id: self.sessions.get(id).client_id.clone(),
             reason: loss.reason,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::clients::Clients;
 use super::deliver::options_of;
+use super::lifecycle::UnsubscribedBy;
 use super::{Event, Shard, Turn};
 use crate::auth::AskedTopic;
 use crate::auth::acl::{Publication, RuleSet, SubscribeRight};
@@ -126,6 +127,7 @@ impl Shard {
     fn revoke(&mut self, turn: &mut Turn<'_>, id: SessionId, filter: &SubscribedFilter<'_>, text: &str) {
         self.router.unsubscribe(turn, &mut self.clients, id, filter, text);
         let client_id = self.clients.sessions.get(id).client_id.clone();
+        self.tell_unsubscribed(turn, id, text, UnsubscribedBy::AccessRules);
         turn.fx.events.push(Event::SubscriptionRevoked { client_id, filter: text.into() });
     }
 }

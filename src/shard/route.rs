@@ -95,6 +95,14 @@ impl Router {
         outcome
     }
 
+    /// Whether anybody is subscribed to a topic, here or on another shard.
+    pub(super) fn is_wanted(&mut self, clients: &Clients, topic: TopicName<'_>) -> bool {
+        let matches = self.find_matches(clients, topic);
+        let is_wanted = !matches.is_empty();
+        self.matches = Some(matches);
+        is_wanted
+    }
+
     /// Everybody whom a message on `topic` is for. To be given back to `matches`.
     #[inline]
     fn find_matches(&mut self, clients: &Clients, topic: TopicName<'_>) -> Box<Matches> {

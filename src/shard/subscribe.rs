@@ -4,6 +4,7 @@ use smallvec::SmallVec;
 
 use super::clients::Clients;
 use super::interest::PendingSubAck;
+use super::lifecycle::UnsubscribedBy;
 use super::policy::granted_options;
 use super::record_log::Held;
 use super::router::Router;
@@ -85,6 +86,7 @@ impl Shard {
             // 0x80 is the one failure that 3.1.1 has.
             Err(_) => self.clients.refuse_filter(RequestRefusal::TopicRefused, not_taken),
         };
+        self.tell_subscribed(turn, request.id, request.requested.filter, code);
         if turn.fx.verbosity >= Verbosity::Debug {
             self.clients.report_subscribed(turn, request.id, &request.requested, code);
         }
@@ -217,6 +219,9 @@ impl Shard {
             Ok(filter) => self.router.unsubscribe(turn, &mut self.clients, id, &filter, text),
             Err(_) => ReasonCode::TopicFilterInvalid,
         };
+        if code == ReasonCode::Success {
+            self.tell_unsubscribed(turn, id, text, UnsubscribedBy::Client);
+        }
         if turn.fx.verbosity >= Verbosity::Debug {
             self.clients.report_unsubscribed(turn, id, text, code);
         }

@@ -1,16 +1,15 @@
-//! `$SYS`: the broker's own topics, with Mosquitto's names, and presence events.
+//! `$SYS`: the broker's own topics, with Mosquitto's names.
 //!
 //! Every shard reports its numbers to shard 0 once an interval; shard 0 adds them up and publishes what has changed, as
-//! retained messages. Presence events are published where the client is, and cost nothing while nobody subscribes.
+//! retained messages. What happens with clients is told where the client is (`lifecycle`).
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::deliver::Fanout;
 use super::route::MessageOrigin;
 use super::{CertificatesEnd, MeshMessage, ProcessContext, Shard, Turn};
 use crate::codec::Forwarded;
-use crate::ids::{Qos, SessionId, ShardId};
+use crate::ids::{Qos, ShardId};
 use crate::session::{MessageRef, Routed};
 use crate::telemetry::{CloseReason, DropReason, PauseReason, Report, TransportCounters};
 use crate::time::{Deadline, Now};
@@ -51,8 +50,6 @@ pub(super) struct Sys {
     /// What was published last, in the order of `topics`.
     published: Vec<String>,
     certificates_end: Arc<CertificatesEnd>,
-    /// Kept for its memory.
-    text: String,
 }
 
 type Counter = fn(&Report) -> u64;
@@ -85,7 +82,6 @@ impl Sys {
             loads: [Load::default(); LOADS.len()],
             published: Vec::new(),
             certificates_end: Arc::clone(&process.certificates_end),
-            text: String::new(),
         }
     }
 
@@ -198,32 +194,8 @@ impl Shard {
         self.sys.published = published;
     }
 
-    /// Tells whoever subscribes to it that a client has come or gone.
-    pub(super) fn publish_presence(&mut self, turn: &mut Turn<'_>, id: SessionId, connected: bool, reason: &str) {
-        if self.sys.interval_s == 0 {
-            return;
-        }
-        let mut text = std::mem::take(&mut self.sys.text);
-        text.clear();
-        let client_id = &self.clients.sessions.get(id).client_id;
-        let event = if connected { "connected" } else { "disconnected" };
-        let _ = write!(text, "$SYS/brokers/{}/clients/", self.clients.settings.node_name);
-        push_topic_level(&mut text, client_id);
-        let _ = write!(text, "/{event}");
-        let topic_bytes = text.len();
-        text.push_str("{\"client_id\":\"");
-        push_json(&mut text, client_id);
-        let _ = write!(text, "\",\"event\":\"{event}\",\"time_ms\":{}", turn.now.unix_ms);
-        if !connected {
-            let _ = write!(text, ",\"reason\":\"{reason}\"");
-        }
-        text.push('}');
-        let (topic, payload) = text.split_at(topic_bytes);
-        self.publish_own(turn, topic, payload.as_bytes(), false);
-        self.sys.text = text;
-    }
-
-    fn publish_own(&mut self, turn: &mut Turn<'_>, topic: &str, payload: &[u8], retain: bool) {
+    /// A message of the broker's own.
+    pub(super) fn publish_own(&mut self, turn: &mut Turn<'_>, topic: &str, payload: &[u8], retain: bool) {
         // A client id may make the topic longer than a topic can be: then there is nobody who could subscribe to it.
         let Ok(name) = TopicName::parse(topic, u16::MAX) else { return };
         let message = MessageRef {
@@ -245,31 +217,6 @@ impl Shard {
     }
 }
 
-/// A client id as one topic level: what is special in topics is percent-encoded.
-fn push_topic_level(out: &mut String, client_id: &str) {
-    for character in client_id.chars() {
-        match character {
-            '/' | '+' | '#' | '%' => {
-                let _ = write!(out, "%{:02X}", character as u32);
-            }
-            _ => out.push(character),
-        }
-    }
-}
-
-/// A string's content in JSON (RFC 8259, section 7).
-fn push_json(out: &mut String, text: &str) {
-    for character in text.chars() {
-        match character {
-            '"' | '\\' => out.extend(['\\', character]),
-            control if control < ' ' => {
-                let _ = write!(out, "\\u{:04x}", control as u32);
-            }
-            _ => out.push(character),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -283,15 +230,5 @@ mod tests {
         for average in load.averages {
             assert!((average - 600.0).abs() < 1.0, "{average} a minute instead of 600");
         }
-    }
-
-    #[test]
-    fn client_ids_cannot_break_out_of_topic_or_json() {
-        let mut text = String::new();
-        push_topic_level(&mut text, "a/+#%b");
-        assert_eq!(text, "a%2F%2B%23%25b");
-        text.clear();
-        push_json(&mut text, "a\"\\\u{1}b");
-        assert_eq!(text, "a\\\"\\\\\\u0001b");
     }
 }

@@ -44,6 +44,42 @@ impl<const N: usize> DerefMut for CountsByReason<N> {
     }
 }
 
+/// One count for each listener, by its index, since it opened. The broker's own services come by none that is counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CountsByListener([u64; LISTENER_INDEXES_MAX]);
+
+impl CountsByListener {
+    /// Counts one more for a listener.
+    pub fn count(&mut self, listener: u8) {
+        if let Some(count) = self.0.get_mut(usize::from(listener)) {
+            *count += 1;
+        }
+    }
+
+    /// What was counted for a listener.
+    pub fn of(&self, listener: u8) -> u64 {
+        self.0.get(usize::from(listener)).copied().unwrap_or(0)
+    }
+
+    /// The index is another listener's from now on.
+    fn begin_anew(&mut self, listener: u8) {
+        if let Some(count) = self.0.get_mut(usize::from(listener)) {
+            *count = 0;
+        }
+    }
+
+    /// Adds what was counted elsewhere.
+    pub fn add(&mut self, other: &Self) {
+        add_each(&mut self.0, &other.0);
+    }
+}
+
+impl Default for CountsByListener {
+    fn default() -> Self {
+        Self([0; LISTENER_INDEXES_MAX])
+    }
+}
+
 /// What has happened on one shard since it started.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -165,7 +201,7 @@ fn add_each<const N: usize>(mine: &mut [u64; N], theirs: &[u64; N]) {
 
 /// What has happened on one shard's sockets since it started, beside what its clients said: counted by whoever moves
 /// the bytes, and told to the shard with each tick.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TransportCounters {
     /// Bytes taken from sockets.
     pub bytes_received: u64,
@@ -173,25 +209,18 @@ pub struct TransportCounters {
     pub bytes_sent: u64,
     /// Sockets accepted.
     pub sockets: u64,
-    /// Of those, by the index of the listener, since it opened.
-    pub sockets_by_listener: [u64; LISTENER_INDEXES_MAX],
+    /// Of those, by listener.
+    pub sockets_by_listener: CountsByListener,
+    /// Connections that ended before CONNACK had let their client in, by listener.
+    pub refused_by_listener: CountsByListener,
+    /// Connections of clients that ended, by listener.
+    pub closed_by_listener: CountsByListener,
+    /// Messages that clients lost while they were connected, by listener.
+    pub lost_by_listener: CountsByListener,
     /// Connections that ended before a shard knew them, by reason.
     pub closes: CountsByReason<{ CloseReason::COUNT }>,
     /// Datagrams of MQTT-SN that led to nothing, and messages that no datagram could be made of.
     pub datagrams_dropped: u64,
-}
-
-impl Default for TransportCounters {
-    fn default() -> Self {
-        Self {
-            bytes_received: 0,
-            bytes_sent: 0,
-            sockets: 0,
-            sockets_by_listener: [0; LISTENER_INDEXES_MAX],
-            closes: CountsByReason::default(),
-            datagrams_dropped: 0,
-        }
-    }
 }
 
 impl TransportCounters {
@@ -200,13 +229,36 @@ impl TransportCounters {
         self.closes.count(reason as usize);
     }
 
+    /// The same of one that came by a listener.
+    pub fn refused(&mut self, listener: u8, reason: CloseReason) {
+        self.closed(reason);
+        self.refused_by_listener.count(listener);
+    }
+
+    /// Counts for its listener a connection that the shard has ended, and counted for itself.
+    pub fn ended_by_shard(&mut self, listener: u8, reason: CloseReason) {
+        let counts = if reason.is_refusal() { &mut self.refused_by_listener } else { &mut self.closed_by_listener };
+        counts.count(listener);
+    }
+
+    /// The index is another listener's from now on.
+    pub fn begin_listener(&mut self, listener: u8) {
+        self.sockets_by_listener.begin_anew(listener);
+        self.refused_by_listener.begin_anew(listener);
+        self.closed_by_listener.begin_anew(listener);
+        self.lost_by_listener.begin_anew(listener);
+    }
+
     /// Adds what another shard's sockets counted.
     pub fn add(&mut self, other: &Self) {
         self.bytes_received += other.bytes_received;
         self.bytes_sent += other.bytes_sent;
         self.sockets += other.sockets;
         self.datagrams_dropped += other.datagrams_dropped;
-        add_each(&mut self.sockets_by_listener, &other.sockets_by_listener);
+        self.sockets_by_listener.add(&other.sockets_by_listener);
+        self.refused_by_listener.add(&other.refused_by_listener);
+        self.closed_by_listener.add(&other.closed_by_listener);
+        self.lost_by_listener.add(&other.lost_by_listener);
         self.closes.add(&other.closes);
     }
 }

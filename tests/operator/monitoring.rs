@@ -239,6 +239,10 @@ fn a_scrape_is_small_and_quick_and_has_what_was_timed() {
     assert!(value("dunlin_sockets_accepted_total{listener=\"plain\"}") >= 2.0);
     assert!((value("dunlin_listener_connections{listener=\"plain\"}") - 1.0).abs() < f64::EPSILON);
     assert!(value("dunlin_messages_dropped_total{reason=\"queue_full\"}") >= 100.0);
+    assert!(value("dunlin_listener_connections_closed_total{listener=\"plain\"}") >= 1.0);
+    assert_eq!(value("dunlin_listener_connections_closed_total{listener=\"secure\"}").to_bits(), 0);
+    assert_eq!(value("dunlin_listener_connections_refused_total{listener=\"plain\"}").to_bits(), 0);
+    assert_eq!(value("dunlin_listener_messages_dropped_total{listener=\"plain\"}").to_bits(), 0, "it was away");
     assert!(value("dunlin_ring_enters_total") >= 100.0 && value("dunlin_ring_completions_total") >= 100.0);
     assert!(value("dunlin_data_filesystem_available_bytes") < value("dunlin_data_filesystem_size_bytes"));
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
@@ -185,6 +185,35 @@ fn a_sink_is_paused_resumed_tested_and_measured() {
     for line in ["dunlin_sink_messages_delivered_total{sink=\"one\"} 5", "dunlin_sink_up{sink=\"one\"} 1"] {
         assert!(metrics.lines().any(|known| known == line), "{line} in {metrics}");
     }
+}
+
+#[test]
+fn what_has_waited_for_a_sink_has_the_time_when_it_was_published() {
+    let recorder = Recorder::start(None);
+    let table = format!(
+        "[[sink]]\nname = \"one\"\ntopics = [\"t/#\"]\ntemplate = \"{{{{ time_ms }}}}\"\n[sink.http]\nurl = \"http://{}/\"\n",
+        recorder.address
+    );
+    let admin = Admin::start("sinks-time", &table);
+    wait_for_sinks(&admin, 1);
+    let ask = |path: &str| admin.ask(&admin.operator, "POST", path, Some(json!({}))).status;
+    assert_eq!(ask("/api/v1/sinks/one/pause"), 204);
+    wait_until("it has stopped", || admin.get("/api/v1/sinks/one")["status"] == "stopped");
+    let now_ms = || {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+        u64::try_from(now.as_millis()).expect("milliseconds")
+    };
+    let before = now_ms();
+    publish(&admin, "t/1", "x");
+    wait_until("it waits", || admin.get("/api/v1/sinks/one")["queued_messages"] == 1);
+    let after = now_ms();
+    // As the clock that is asked for passes: there is nothing to wait for.
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(ask("/api/v1/sinks/one/resume"), 204);
+    let requests = recorder.wait_for("it comes", |requests| requests.len() == 1);
+    let told: u64 = requests[0].body.parse().expect("milliseconds");
+    // A tick of the timers is a tenth of a second, and a shard that was idle may be one behind.
+    assert!(before.saturating_sub(1_100) <= told && told <= after + 200, "{before} <= {told} <= {after}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::codec::{Ack, AckKind, ConnAck, Forwarded, Packet, Property, Publish, PublishOut, ReasonCode, Version};
 use crate::ids::{PacketId, Qos, SubscriptionId};
+use crate::limits::TIMER_TICK_MS;
 
 /// A packet that a server has sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +65,7 @@ pub(crate) struct OwnedPublish {
     pub(crate) message_expiry_s: Option<u32>,
     /// Properties that go on, as [`Forwarded::from_clean_block`] takes them.
     pub(crate) properties: Box<[u8]>,
-    /// Of the subscriptions that it came by.
+    /// Of the subscriptions that it came by; where it came from a shard, one more ([`OwnedPublish::waited_ms`]).
     pub(crate) subscription_ids: Box<[SubscriptionId]>,
 }
 
@@ -95,6 +96,12 @@ impl OwnedPublish {
     /// The properties that go on to subscribers.
     pub(crate) const fn forwarded(&self) -> Forwarded<'_> {
         Forwarded::from_clean_block(&self.properties)
+    }
+
+    /// How long it has waited in this broker, to a tick of the timers. Of one that has come from a shard: behind the identifiers of the subscriptions
+    /// stands how many ticks that was, and one more.
+    pub(crate) fn waited_ms(&self) -> u64 {
+        self.subscription_ids.last().map_or(0, |ticks| u64::from(ticks.get() - 1) * TIMER_TICK_MS)
     }
 
     /// How many user properties it has.

@@ -24,7 +24,7 @@ pub(crate) struct Row {
     pub(crate) qos: Qos,
     /// Whether it is a retained message.
     pub(crate) retain: bool,
-    /// When the sink got it, in milliseconds since 1970.
+    /// When it came to the sink's queue, in milliseconds since 1970.
     pub(crate) received_ms: u64,
     /// Who published it, where that is known.
     pub(crate) client_id: Option<String>,

@@ -2,8 +2,8 @@
 //!
 //! Always holds: a message of QoS 1 is acknowledged when its target has it, when the condition does not hold for it, or when its dead
 //! letter is acknowledged; what is not stays in the session's queue. Held is no more than the receive maximum, and the socket is not read
-//! while [`SINK_HELD_MAX_BYTES`] of rows and dead letters are held, so a target that is down costs no memory. Only while a dead letter
-//! waits for its acknowledgement, which comes behind messages, is it read beyond that.
+//! while [`SINK_HELD_MAX_BYTES`] of rows and dead letters are held: a target that is down costs that, and as much again for the same messages
+//! in the window of the session. Only while a dead letter waits for its acknowledgement, which comes behind messages, is it read beyond that.
 //! Leaves to others: the queue behind it (`session` of the shard), batches and attempts (`lane`).
 
 use std::collections::{HashMap, VecDeque};
@@ -200,7 +200,8 @@ impl SinkSession {
             return;
         }
         let id = self.ids.of(&publish);
-        match transform(&self.settings, &publish, id, now_ms()) {
+        let queued_ms = now_ms().saturating_sub(publish.waited_ms());
+        match transform(&self.settings, &publish, id, queued_ms) {
             Transformed::Row(row) => self.hold(HeldRow { row: *row, packet_id }),
             Transformed::PassedOver => {
                 counters.passed_over.fetch_add(1, Relaxed);

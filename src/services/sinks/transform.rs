@@ -29,7 +29,7 @@ pub(super) enum Transformed {
     Dead(String),
 }
 
-/// Applies condition, order and format of a sink. `id` is the row's, `received_ms` when the message came.
+/// Applies condition, order and format of a sink. `id` is the row's, `received_ms` when the message came to the sink's queue.
 pub(super) fn transform(settings: &SinkSettings, publish: &OwnedPublish, id: u128, received_ms: u64) -> Transformed {
     let mut row = row_of(publish, id, received_ms);
     match apply(settings, &mut row) {

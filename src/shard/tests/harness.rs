@@ -15,7 +15,7 @@ use crate::auth::{Ask, Policy};
 use crate::cluster::ClusterView;
 use crate::codec::{Ack, AckKind, Connect, Forwarded, Packet, ReasonCode, Side, Version, frame};
 use crate::codec::{SubscribeFilter, SubscriptionOptions, encode_subscribe, encode_unsubscribe};
-use crate::ids::{ConnectionId, MessageId, PacketId, ShardId, SubscriptionId};
+use crate::ids::{ConnectionId, INTERNAL_LISTENER, MessageId, PacketId, ShardId, SubscriptionId};
 use crate::session::{Message, MessageRef};
 use crate::settings::ListenerSettings;
 use crate::shard::{
@@ -25,7 +25,7 @@ use crate::shard::{
 use crate::store::format::{InboxCount, LogRecord, Records};
 use crate::store::state::LogState;
 use crate::store::{LogKeeping, LogStart, Position, RecordGroup};
-use crate::telemetry::{DropReason, TransportCounters};
+use crate::telemetry::{CountsByListener, DropReason, TransportCounters};
 use crate::time::Now;
 
 /// A connection as the test names it.
@@ -101,6 +101,8 @@ pub(super) struct World {
     /// What shards have asked for.
     pub(super) reads: VecDeque<(usize, DiskRead)>,
     reads_held: bool,
+    /// Messages that connected clients lost.
+    pub(super) lost_by_listener: CountsByListener,
     /// What holds on the listeners that there are after a restart.
     pub(super) listeners: Arc<[Arc<ListenerSettings>]>,
 }
@@ -165,6 +167,7 @@ impl World {
             bodies: BTreeMap::new(),
             reads: VecDeque::new(),
             reads_held: false,
+            lost_by_listener: CountsByListener::default(),
             listeners: Arc::new([Arc::new(ListenerSettings::default())]),
         }
     }
@@ -244,7 +247,7 @@ impl World {
         let listener = Arc::new(listener);
         let info = ConnectInfo {
             assigned_client_id: false,
-            listener_index: 0,
+            listener_index: if listener.is_internal { INTERNAL_LISTENER } else { 0 },
             peer: None,
             listener: &listener,
             identity: None,
@@ -728,6 +731,9 @@ impl World {
         self.take_log(shard);
         self.reads.extend(self.fx.reads.drain(..).map(|read| (shard, read)));
         self.events.append(&mut self.fx.events);
+        if let Some(lost) = self.fx.lost_by_listener() {
+            self.lost_by_listener.add(lost);
+        }
         self.asks.append(&mut self.fx.asks);
         self.views.extend(self.fx.view.take().map(|view| (shard, view)));
         self.fx.clear();

@@ -89,6 +89,8 @@ fn each_way_of_losing_what_a_client_was_to_get_is_told_and_what_it_asked_for_is_
     world.send(publisher, &Packet::Publish(publish("long", "longer than the packets that it takes")));
     let lines = ["slow loses: outbox_full, 0 queued, 0 bytes", "small loses: packet_too_large, 0 queued, 0 bytes"];
     assert_eq!(told(&mut world), lines);
+    let lost = world.dropped(DropReason::OutboxFull) + world.dropped(DropReason::PacketTooLarge);
+    assert_eq!(world.lost_by_listener.of(0), lost, "both are connected");
     // QoS 0 for a client that is away, and what has expired.
     let kept = world.connect(&v5_kept("kept"));
     world.subscribe(kept, "t", 0);
@@ -96,6 +98,7 @@ fn each_way_of_losing_what_a_client_was_to_get_is_told_and_what_it_asked_for_is_
     world.send(publisher, &Packet::Publish(publish("t", "x")));
     assert_eq!(world.dropped(DropReason::OfflineQos0), 1);
     assert_eq!(told(&mut world), [""; 0]);
+    assert_eq!(world.lost_by_listener.of(0), lost, "it came by none when it lost it");
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod show;
 mod access;
 mod acks;
 mod alias;
+mod client_events;
 mod command;
 mod connect;
 mod disk_queues;

@@ -1,7 +1,7 @@
 //! Clients of the broker's own: how they come in, and that nobody else does under their names.
 
 use super::access::use_rules;
-use super::harness::{World, v5, v5_kept};
+use super::harness::{World, options, v5, v5_kept};
 use super::show::publish1;
 use crate::codec::{Connect, Packet, Version};
 use crate::settings::ListenerSettings;
@@ -55,4 +55,44 @@ fn no_rule_and_no_bound_of_clients_holds_for_a_service() {
     let heard = world.read(peer);
     assert_eq!(heard.iter().filter(|line| line.starts_with("PUBACK")).count(), 4, "{heard:?}");
     assert_eq!(heard.iter().filter(|line| line.starts_with("PUBLISH a/b")).count(), 4, "{heard:?}");
+}
+
+#[test]
+fn a_service_is_told_how_long_a_message_has_waited_and_nobody_else_is() {
+    let mut world = World::new();
+    let (sink, _) = service(&mut world, &v5_kept("$sink/s"));
+    world.subscribe(sink, "a/#", 1);
+    let client = world.connect(&v5_kept("client"));
+    world.subscribe(client, "a/#", 1);
+    let publisher = world.client("publisher");
+    world.send(publisher, &Packet::Publish(publish1(1, "a/live", "x")));
+    assert_eq!(world.read(sink), ["PUBLISH a/live q1 #1 ids=[1] x"], "it has not waited");
+    assert_eq!(world.read(client), ["PUBLISH a/live q1 #1 x"]);
+    world.cut(sink);
+    world.cut(client);
+    world.send(publisher, &Packet::Publish(publish1(2, "a/queued", "y")));
+    world.pass_s(3);
+    let (sink, heard) = service(&mut world, &v5_kept("$sink/s"));
+    assert_eq!(
+        heard[1..],
+        ["PUBLISH a/live q1 #1 dup ids=[31] x", "PUBLISH a/queued q1 #2 ids=[31] y"],
+        "three seconds"
+    );
+    world.pass_s(2);
+    world.cut(sink);
+    let (_, heard) = service(&mut world, &v5_kept("$sink/s"));
+    assert_eq!(heard[1..], ["PUBLISH a/live q1 #1 dup ids=[51] x", "PUBLISH a/queued q1 #2 dup ids=[51] y"]);
+    let (_, heard) = world.resume(&v5_kept("client"));
+    assert_eq!(heard[1..], ["PUBLISH a/live q1 #1 dup x", "PUBLISH a/queued q1 #2 y"]);
+}
+
+#[test]
+fn behind_the_identifiers_of_its_subscriptions_a_service_is_told_it_too() {
+    let mut world = World::new();
+    let (bridge, _) = service(&mut world, &v5_kept("$bridge/b"));
+    world.subscribe_with(bridge, "a/#", options(0), Some(7));
+    let _ = world.read(bridge);
+    let publisher = world.client("publisher");
+    world.send(publisher, &Packet::Publish(publish1(1, "a/b", "x")));
+    assert_eq!(world.read(bridge), ["PUBLISH a/b ids=[7, 1] x"]);
 }

@@ -79,7 +79,7 @@ fn the_first_numbers_come_early_and_only_changes_are_published() {
 fn presence_is_told_with_an_id_that_cannot_break_out() {
     let mut world = world(2);
     let watcher = world.client(&world.name_on(1, "watcher"));
-    world.subscribe(watcher, "$SYS/brokers/n1/clients/+/+", 0);
+    world.subscribe_with(watcher, "$SYS/brokers/n1/clients/+/+", options(0), None);
     let _ = world.read(watcher);
     let peer = world.client("a/+\"b");
     world.cut(peer);

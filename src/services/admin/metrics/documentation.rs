@@ -23,6 +23,9 @@ fn scrape(shards: usize, listeners: usize) -> Scrape {
         report.counters.received_acknowledged = [0, 1];
         report.counters.connections_by_version[2] = 5;
         report.counters.dropped(DropReason::QueueFull);
+        report.transport.refused(0, CloseReason::Http);
+        report.transport.ended_by_shard(0, CloseReason::BadCredentials);
+        report.transport.ended_by_shard(0, CloseReason::KeepAliveTimeout);
         report.gauges.clients_connected = 2;
         report.gauges.queued_memory_bytes = 7;
         report.run.turns.note(90_000 * (1 + shard as u64));
@@ -109,6 +112,9 @@ fn counts_of_all_shards_are_added_and_reasons_kept_apart() {
         "dunlin_connects_accepted_total{version=\"5.0\"} 10",
         "dunlin_messages_dropped_total{reason=\"queue_full\"} 2",
         "dunlin_messages_dropped_total{reason=\"expired\"} 0",
+        "dunlin_listener_connections_refused_total{listener=\"listener-0.example:1883\"} 4",
+        "dunlin_listener_connections_closed_total{listener=\"listener-0.example:1883\"} 2",
+        "dunlin_listener_messages_dropped_total{listener=\"listener-0.example:1883\"} 0",
         "dunlin_sessions{shard=\"1\",connected=\"true\"} 2",
         "dunlin_queued_memory_bytes 7",
         "dunlin_shard_responding{shard=\"0\"} 1",
@@ -150,6 +156,6 @@ fn a_scrape_of_as_many_shards_and_listeners_as_there_may_be_is_small_and_quick()
     assert!(older.len() < text.len() + 1_024);
     // An unoptimized build on a busy machine takes some ten times of what a release does.
     assert!(took < Duration::from_millis(200), "{took:?}");
-    let listeners = 3 * LISTENERS_MAX;
+    let listeners = 6 * LISTENERS_MAX;
     assert_eq!(text.matches("listener=\"").count(), listeners);
 }

@@ -2,7 +2,7 @@
 
 use super::scrape::{Samples, Scrape};
 use crate::services::connectors::NotPassed;
-use crate::telemetry::{CloseReason, DropReason, PauseReason, Report, RequestRefusal};
+use crate::telemetry::{CloseReason, CountsByListener, DropReason, PauseReason, Report, RequestRefusal};
 
 /// What a metric's values do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -296,10 +296,26 @@ pub(super) const FAMILIES: &[Family] = &[
     }),
     // --- sockets -------------------------------------------------------------------------------------------------------
     counter("dunlin_sockets_accepted", NoUnit, "Connections accepted, by listener", |scrape, sum, to| {
-        for listener in &scrape.listeners {
-            to.labelled("listener", &listener.name, sum.transport.sockets_by_listener[usize::from(listener.index)]);
-        }
+        by_listener(to, scrape, &sum.transport.sockets_by_listener);
     }),
+    counter(
+        "dunlin_listener_connections_refused",
+        NoUnit,
+        "Connections that ended before CONNACK, by listener",
+        |scrape, sum, to| by_listener(to, scrape, &sum.transport.refused_by_listener),
+    ),
+    counter(
+        "dunlin_listener_connections_closed",
+        NoUnit,
+        "Connections of clients that ended, by listener",
+        |scrape, sum, to| by_listener(to, scrape, &sum.transport.closed_by_listener),
+    ),
+    counter(
+        "dunlin_listener_messages_dropped",
+        NoUnit,
+        "Messages that clients lost while they were connected, by listener",
+        |scrape, sum, to| by_listener(to, scrape, &sum.transport.lost_by_listener),
+    ),
     gauge("dunlin_listener_connections", NoUnit, "Connections that are open, by listener", |scrape, _, to| {
         for listener in &scrape.listeners {
             to.labelled("listener", &listener.name, listener.connections.into());
@@ -509,6 +525,12 @@ pub(super) const FAMILIES: &[Family] = &[
 
 fn by_qos(to: &mut Samples<'_>, counts: [u64; 3]) {
     counts.iter().enumerate().for_each(|(qos, count)| to.labelled("qos", &qos, *count));
+}
+
+fn by_listener(to: &mut Samples<'_>, scrape: &Scrape, counts: &CountsByListener) {
+    for listener in &scrape.listeners {
+        to.labelled("listener", &listener.name, counts.of(listener.index));
+    }
 }
 
 fn by_version(to: &mut Samples<'_>, counts: &[u64; 3]) {
