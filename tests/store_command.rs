@@ -222,6 +222,7 @@ fn an_export_has_everything_and_each_line_is_json() {
     let lines: Vec<Value> = text(&output.stdout).lines().map(|line| serde_json::from_str(line).expect(line)).collect();
     let of = |kind: &str| lines.iter().filter(|line| line["kind"] == kind).collect::<Vec<_>>();
     assert_eq!((lines[0]["kind"].as_str(), lines[0]["shards"].as_u64()), (Some("directory"), Some(2)));
+    assert_eq!(lines.last().expect("there are some")["kind"], "end");
     let sessions = of("session");
     assert_eq!(
         sessions.iter().map(|line| line["client_id"].as_str().unwrap()).collect::<Vec<_>>(),
@@ -305,6 +306,8 @@ fn a_line_that_cannot_be_imported_is_named_and_leaves_no_data_directory() {
             "line 3: it stands behind no line of",
         ),
         (format!("{first}\n{session}\n{{\"kind\":\"subscr"), "line 3: it is no JSON"),
+        (format!("{first}\n{session}\n"), "the export was cut off"),
+        (format!("{first}\n{{\"kind\":\"end\"}}\n{session}"), "line 3: it stands behind the line of kind \"end\""),
         (first.replace("\"shards\":1", "\"shards\":0"), "line 1: \"shards\" is 0"),
         (format!("{first}\n{session}\n{{\"kind\":\"wish\",\"client_id\":\"c\"}}"), "line 3: nothing of kind \"wish\""),
         (

@@ -17,6 +17,7 @@ mod link_bytes;
 mod link_forward;
 mod link_frame;
 mod link_handshake;
+mod link_nonces;
 mod link_publish;
 mod link_stream;
 mod map;
@@ -44,6 +45,7 @@ pub use link_handshake::{
     LINK_RECORD_HEAD_BYTES, LinkHandshake, LinkOpener, LinkPeer, LinkRefusal, LinkSealer, LinkSecret, LinkSide,
     LinkTrust,
 };
+pub use link_nonces::LinkNonces;
 pub use link_publish::{LinkPublish, LinkToken};
 pub use link_stream::{LinkIn, LinkOut, LinkPulse, LinkRedial};
 pub use map::{ClusterMap, MapChange, MapMember, RangeEntry};

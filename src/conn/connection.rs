@@ -15,6 +15,12 @@ use crate::telemetry::CloseReason;
 pub enum Phase {
     /// Waiting for a whole CONNECT.
     AwaitingConnect,
+    /// It has no socket yet: another node is being connected to.
+    Dialling,
+    /// Between two nodes; which one is at the other end is not known.
+    AwaitingPeer,
+    /// Between two nodes that know each other.
+    Link,
     /// CONNECT has come where its session is, and the broker is full: it waits a moment for a place.
     AwaitingPlace,
     /// CONNECT has come; the socket is on its way to another shard.

@@ -8,6 +8,7 @@ use super::budget::{Budgets, Deferred};
 use super::connection::{Connection, Fin, Phase};
 use super::handed_over::{AwaitingPlace, Half, HandedOver, Handover};
 use super::layers::ListenerLayers;
+use super::nodes::NodeLinks;
 use super::operation::{Operation, Operations, UnderWayOn};
 use super::outbox::Outbox;
 use super::packet_bounds::PacketBounds;
@@ -20,7 +21,7 @@ use crate::auth::{BanList, BannedAddresses, operator_bans::OperatorBans};
 use crate::codec::Version;
 use crate::ids::{ConnectionId, INTERNAL_LISTENER, PacketId, PeerAddress, Qos, ShardId, SocketId, Ticket};
 use crate::limits;
-use crate::settings::{ListenerSettings, Settings};
+use crate::settings::{ListenerKind, ListenerSettings, Settings};
 use crate::shard::command::EdgeFacts;
 use crate::shard::{Input, Shard, Turn};
 use crate::slab::GenerationalSlab;
@@ -246,6 +247,8 @@ pub struct Connections {
     pub(super) plain: Vec<u8>,
     /// Clients that come in datagrams.
     pub(super) sn: SnPeers,
+    /// Of a node of a cluster.
+    pub(super) links: Option<Box<NodeLinks>>,
 }
 
 impl Connections {
@@ -287,6 +290,7 @@ impl Connections {
             handshakes: super::handshakes::Handshakes::default(),
             plain: Vec::new(),
             sn: SnPeers::default(),
+            links: None,
         }
     }
 
@@ -410,6 +414,10 @@ impl Connections {
     pub fn accepted(&mut self, now: Now, listener: u8, socket: SocketId, peer: Peer) {
         self.counters.sockets += 1;
         self.counters.sockets_by_listener[usize::from(listener)] += 1;
+        if self.listeners[usize::from(listener)].settings.kind == ListenerKind::Cluster {
+            self.accepted_link(now, listener, socket, peer);
+            return;
+        }
         if let Err((reason, text)) = self.admit(now, listener, peer) {
             self.operations.push_back(Operation::Abort { socket, under_way: UnderWayOn::Nothing });
             self.refuse_peer(RefusedPeer { peer, reason, text, level: None, client_id: None });
@@ -473,6 +481,9 @@ impl Connections {
         #[cfg(feature = "tls")]
         self.end_handshakes(now);
         self.handle_sn_deadlines(core);
+        if self.links.is_some() {
+            self.end_late_links(now);
+        }
         while let Some(id) = pop_due(&mut self.linger_deadlines, now) {
             self.end_lingering(id);
         }
@@ -507,7 +518,8 @@ impl Connections {
         let connects = connects.chain(self.listeners.iter().filter_map(|listener| listener.shaking.front()));
         let deadlines = connects.chain(self.linger_deadlines.front()).map(|&(due, _)| due);
         let place_again = self.place_again.filter(|_| !self.is_paused);
-        deadlines.chain(self.accept_again).chain(place_again).chain(self.sn.next_deadline()).min()
+        let links = self.links.as_deref().and_then(NodeLinks::next_deadline);
+        deadlines.chain(self.accept_again).chain(place_again).chain(self.sn.next_deadline()).chain(links).min()
     }
 
     /// Whether there is something to do, besides sending, before the shard may sleep.
@@ -523,8 +535,11 @@ impl Connections {
         self.operations.push_back(Operation::Abort { socket, under_way: UnderWayOn::Nothing });
     }
 
-    /// Closes the connections that have not sent CONNECT: the broker stops.
+    /// Closes the connections that have not sent CONNECT, and those to other nodes: the broker stops.
     pub fn close_awaiting_connect(&mut self) {
+        if self.links.is_some() {
+            self.close_links();
+        }
         for listener in 0..self.listeners.len() {
             for (_, id) in std::mem::take(&mut self.listeners[listener].awaiting_connect) {
                 if self.is_awaiting_connect(id) {
@@ -548,8 +563,12 @@ impl Connections {
             return;
         }
         if let Some(mut connection) = self.table.remove(id) {
-            if connection.phase == Phase::HandingOver {
-                self.held_handovers.remove(&id);
+            match connection.phase {
+                Phase::HandingOver => {
+                    self.held_handovers.remove(&id);
+                }
+                Phase::Dialling | Phase::AwaitingPeer | Phase::Link => self.forget_link(id, connection.phase),
+                _ => {}
             }
             self.uncount(connection.listener);
             self.note_shaken(connection.listener, id);
@@ -644,7 +663,7 @@ impl EdgeFacts for Connections {
 }
 
 /// Takes the first off a list that is in the order of deadlines, if its has passed.
-fn pop_due(deadlines: &mut VecDeque<(Deadline, ConnectionId)>, now: Now) -> Option<ConnectionId> {
+pub(super) fn pop_due(deadlines: &mut VecDeque<(Deadline, ConnectionId)>, now: Now) -> Option<ConnectionId> {
     let &(due, id) = deadlines.front()?;
     if !due.is_due(now) {
         return None;

@@ -78,6 +78,10 @@ impl Connections {
             return;
         }
         match (connection.wire.layers().and_then(Layers::take_end), phase) {
+            (None, Phase::AwaitingPeer) => self.find_link_peer(id),
+            (Some(LayerEnd::Failed(failure)), Phase::AwaitingPeer | Phase::Link) => {
+                self.end_link(id, failure.reason, failure.text);
+            }
             (None, _) | (Some(LayerEnd::Failed(_)), Phase::Lingering(_)) => {}
             // The goodbye crosses that of the broker, which is on its way and closes the connection behind it.
             (Some(LayerEnd::Clean), Phase::Lingering(_)) if has_words => {}

@@ -1,7 +1,7 @@
 //! Layers between socket and MQTT: what a listener's bytes go through before they are packets.
 //!
 //! Owns: the layers of a connection, in the order in which bytes from the socket pass them: a PROXY header, TLS,
-//! WebSocket. A plain connection has none and pays one pointer.
+//! WebSocket or what nodes of a cluster say to each other. A plain connection has none and pays one pointer.
 //! Always holds: a layer opens what was received in place, takes all of it and keeps what it cannot open yet; it seals
 //! an outbox once, just before the socket is given it. Bytes of its own (a handshake, a pong, an alert) go out through the
 //! layers below it, with what MQTT has to send or without, and the layer bounds them: a peer cannot make it owe more
@@ -9,7 +9,7 @@
 //! the end, clean or not, nothing behind it is opened.
 //! Leaves to others: when to receive and to flush, what becomes of a connection that has ended.
 //!
-//! A new one implements [`WireLayer`], is a variant of `AnyLayer`, and stands in `ListenerLayers::begin`. `Inverting`
+//! A new one implements [`WireLayer`], is a variant of `AnyLayer`, and stands in `ListenerLayers::begin` or, for links, `Wire::with_link`. `Inverting`
 //! exists for tests: only a build with the feature `test-layers` can put it on a listener.
 
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use smallvec::{SmallVec, smallvec};
 
 use super::inverting::Inverting;
 use super::layer::{LayerEnd, Learned, WireLayer};
+use super::nodes::LinkLayer;
 use super::outbox::Outbox;
 use super::peer::Peer;
 use super::proxied::ProxyLayer;
@@ -25,6 +26,7 @@ use super::proxied::ProxyLayer;
 use super::tls::{Handshake, Tls, TlsListener, TlsParameters};
 use super::websocket::WebSocketLayer;
 use crate::auth::PeerIdentity;
+use crate::cluster::LinkPeer;
 use crate::settings::ListenerSettings;
 use crate::telemetry::CloseReason;
 
@@ -60,6 +62,7 @@ enum AnyLayer {
     Tls(Box<Tls>),
     Proxy(ProxyLayer),
     WebSocket(WebSocketLayer),
+    Link(Box<LinkLayer>),
 }
 
 /// Does the same with whichever layer it is.
@@ -71,6 +74,7 @@ macro_rules! with_layer {
             AnyLayer::Tls($layer) => $call,
             AnyLayer::Proxy($layer) => $call,
             AnyLayer::WebSocket($layer) => $call,
+            AnyLayer::Link($layer) => $call,
         }
     };
 }
@@ -173,6 +177,22 @@ impl Wire {
             Self::Plain => None,
             Self::Layered(layers) => Some(layers),
         }
+    }
+
+    /// The same with a link above all that there is.
+    pub(super) fn with_link(self, link: LinkLayer) -> Self {
+        let mut layers = match self {
+            Self::Plain => Box::new(Layers { stack: smallvec![], end: None, has_ended: false, identity: None }),
+            Self::Layered(layers) => layers,
+        };
+        layers.stack.push(AnyLayer::Link(Box::new(link)));
+        Self::Layered(layers)
+    }
+
+    /// Who is at the other end of a link, as soon as that is known.
+    pub(super) fn link_peer(&self) -> Option<LinkPeer> {
+        let Self::Layered(layers) = self else { return None };
+        layers.stack.iter().find_map(|layer| if let AnyLayer::Link(link) = layer { link.peer() } else { None })
     }
 
     /// Whether a layer has bytes to send that must not wait for MQTT's.

@@ -10,14 +10,14 @@
 //!
 //! It is driven by events: [`Connections::accepted`], [`Connections::received`], [`Connections::receive_ended`],
 //! [`Connections::sent`], [`Connections::finished`], [`Connections::adopted`], [`Connections::handed_over`],
-//! [`Connections::hand_over_failed`], [`Connections::take_handover`], [`Connections::apply`], [`Connections::hear_resumed`] and
+//! [`Connections::hand_over_failed`], [`Connections::take_handover`], [`Connections::connected`], [`Connections::apply`], [`Connections::hear_resumed`] and
 //! [`Connections::handle_deadlines`]. What follows for the shard goes to an [`InputHandler`] at once; what follows for
 //! sockets waits in [`Connections::next_operation`].
 //!
 //! Reading order: [`connections`] (the object), `sources` and `rates` (who may come), `connecting`, `handover` and `full` (from accept to the shard that owns the
 //! client id, and to a place there), `verdict` (those who wait to be let in), `receiving`, `budget`, `packet_bounds`, `partial_packet` (bytes in),
 //! `apply`, `sending` (bytes out), `lingering`, `refused` (the end), `layer`, [`layers`], `layered`, `proxied` and [`proxy_header`],
-//! [`websocket`], [`tls`].
+//! [`websocket`], [`tls`], `nodes` (other nodes of a cluster).
 
 mod apply;
 mod budget;
@@ -35,6 +35,7 @@ mod layer;
 mod layered;
 pub mod layers;
 mod lingering;
+mod nodes;
 mod operation;
 mod outbox;
 mod packet_bounds;
@@ -62,6 +63,7 @@ pub use budget::{Deferred, KeptBuffer};
 pub use connections::{Connections, ConnectionsConfig, InputHandler, ShardTurn};
 pub use handed_over::{DatagramSource, ForwardedDatagram, HandedOver, Handover};
 pub use layers::ListenerLayers;
+pub use nodes::LinkTerms;
 pub use operation::{Operation, ReceiveEnd, ShortSent, UnderWayOn};
 pub use outbox::Outbox;
 pub use peer::{Peer, RefusedPeer};

@@ -1,5 +1,6 @@
 //! What connections ask of whoever drives them, and what they are told in numbers and words of no ring.
 
+use core::net::SocketAddr;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
@@ -62,6 +63,18 @@ pub enum Operation {
         /// What has to be ended first.
         under_way: UnderWayOn,
     },
+    /// Open a connection: `Connections::connected` follows, unless it is given up.
+    Dial {
+        /// Whom.
+        to: SocketAddr,
+        /// For whom.
+        connection: ConnectionId,
+    },
+    /// Close what [`Self::Dial`] has begun for this connection. Nothing follows.
+    GiveUpDial {
+        /// For whom.
+        connection: ConnectionId,
+    },
     /// Hand the socket to another shard's plane: `Connections::handed_over` or `hand_over_failed` follows here, and
     /// `adopted` there.
     HandOver {
@@ -95,6 +108,7 @@ impl Operation {
             | Self::Close { socket, .. }
             | Self::Abort { socket, .. }
             | Self::HandOver { socket, .. } => socket.is_none(),
+            Self::Dial { .. } | Self::GiveUpDial { .. } => false,
             #[cfg(feature = "tls")]
             Self::Handshake { .. } => false,
         }

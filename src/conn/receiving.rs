@@ -139,7 +139,10 @@ impl Connections {
             Phase::Open => self.feed_open(core, id, bytes),
             Phase::AwaitingConnect => self.take_connect_bytes(core, id, bytes),
             Phase::AwaitingVerdict(_) => self.keep_until_verdict(id, bytes),
-            Phase::AwaitingPlace | Phase::HandingOver => unreachable!("nothing is received until it has got on"),
+            Phase::AwaitingPeer | Phase::Link => self.take_link_bytes(id, bytes),
+            Phase::AwaitingPlace | Phase::HandingOver | Phase::Dialling => {
+                unreachable!("nothing is received until it has got on")
+            }
             Phase::Lingering(_) => {} // read only to see the peer's end
         }
     }
@@ -177,13 +180,16 @@ impl Connections {
         }
         let socket = connection.socket;
         match connection.phase {
-            Phase::AwaitingConnect | Phase::AwaitingVerdict(Hearing::Once) => {
+            Phase::AwaitingConnect | Phase::AwaitingPeer | Phase::AwaitingVerdict(Hearing::Once) => {
                 self.operations.push_back(Operation::ReceiveOnce { socket, connection: id });
             }
-            Phase::Open | Phase::Lingering(_) => {
+            Phase::Open | Phase::Link | Phase::Lingering(_) => {
                 self.operations.push_back(Operation::Receive { socket, connection: id });
             }
-            Phase::AwaitingPlace | Phase::HandingOver | Phase::AwaitingVerdict(Hearing::Nothing | Hearing::Ended) => {}
+            Phase::Dialling
+            | Phase::AwaitingPlace
+            | Phase::HandingOver
+            | Phase::AwaitingVerdict(Hearing::Nothing | Hearing::Ended) => {}
         }
     }
 
@@ -212,7 +218,8 @@ impl Connections {
                 self.close(id);
             }
             (ReceiveEnd::PeerGone, Phase::Lingering(_)) => self.close(id),
-            (ReceiveEnd::PeerGone, Phase::AwaitingPlace | Phase::HandingOver) => {}
+            (ReceiveEnd::PeerGone, Phase::AwaitingPeer | Phase::Link) => self.end_gone_link(id),
+            (ReceiveEnd::PeerGone, Phase::Dialling | Phase::AwaitingPlace | Phase::HandingOver) => {}
         }
     }
 

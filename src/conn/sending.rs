@@ -133,6 +133,7 @@ impl Connections {
         }
         match self.table.get(id).map(|connection| connection.phase) {
             Some(Phase::Open | Phase::AwaitingVerdict(_)) => core.handle(Input::Closed { connection: id }),
+            Some(Phase::AwaitingPeer | Phase::Link) => self.end_gone_link(id),
             Some(_) => self.close(id),
             None => {}
         }

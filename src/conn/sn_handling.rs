@@ -365,6 +365,7 @@ impl Connections {
                 self.close(id);
             }
             Some(Phase::Open | Phase::AwaitingVerdict(_)) => core.handle(Input::Closed { connection: id }),
+            Some(Phase::Dialling | Phase::AwaitingPeer | Phase::Link) => unreachable!("no node comes in datagrams"),
             Some(Phase::Lingering(_)) | None => {}
         }
     }

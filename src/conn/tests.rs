@@ -1,9 +1,11 @@
 //! Connections without sockets: what is decided about them, event by event.
 
+mod dialling;
 mod full;
 mod held;
 mod layered;
 mod life;
+mod links;
 mod sn;
 mod sources;
 #[cfg(feature = "tls")]

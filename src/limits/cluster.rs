@@ -50,6 +50,14 @@ pub const LINK_HELLO_MAX_BYTES: usize = 512;
 /// Longest word of one node to another about a client that it forwards: what certificates say. TLS lets none through with more than 64 KiB, and a subject
 /// grows where its signs are escaped. A client of which there is more to say is refused.
 pub const LINK_FORWARD_MAX_BYTES: usize = 128 * 1024;
+/// Time from accept or dial until the peer of a link is known, in milliseconds: HELLO and a proof take the way there and back twice.
+pub const LINK_HELLO_MS: u64 = 5_000;
+/// Time that a node has to take a connection, in milliseconds: whoever is there takes it in the time of the way there and back, and a node that returns
+/// is tried again soon.
+pub const LINK_DIAL_MS: u64 = 1_000;
+/// Connections to one shard's port for links whose peers are not known; the oldest makes way for one more. Each holds 512 bytes, and 19 nodes of 8 shards
+/// that come to a node of one shard at once are 152.
+pub const PEERS_UNKNOWN_MAX: usize = 256;
 /// Bytes of one link that wait for its peer before QoS 0 is dropped and publishers of what has to wait are held: 64 ms of a network of 500 Mbit/s, and 300 MiB
 /// where 8 shards talk to 9 nodes that stand still.
 pub const LINK_BUFFER_MARK_BYTES: usize = 4 * 1024 * 1024;

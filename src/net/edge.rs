@@ -1,6 +1,6 @@
 //! The object: one shard's plane and connections, what happens on the one, and what the other wants done.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
@@ -10,8 +10,10 @@ use super::listener::{ListenerSocket, OpenListener};
 use super::spans;
 use crate::auth::{BanList, BannedAddresses, operator_bans::OperatorBans};
 use crate::conn::tls::Handshake;
-use crate::conn::{Connections, ConnectionsConfig, Handover, KeptBuffer, Operation, ReceiveEnd, ShardTurn, UnderWayOn};
-use crate::ids::{ConnectionId, DatagramSocketId, ShardId};
+use crate::conn::{
+    Connections, ConnectionsConfig, Handover, KeptBuffer, LinkTerms, Operation, ReceiveEnd, ShardTurn, UnderWayOn,
+};
+use crate::ids::{ConnectionId, DatagramSocketId, ShardId, SocketId};
 use crate::ring::{
     Buffer, Completeness, Durability, EndCause, Plane, PlaneCounters, PlaneHandle, RingError, SocketEvent, UnderWay,
     WriteAt,
@@ -47,6 +49,8 @@ pub struct Edge {
     kept: Slab<Buffer>,
     /// Handshakes that somebody else is to run.
     handshakes: Vec<(ConnectionId, Box<Handshake>)>,
+    /// Sockets that are being connected.
+    pub(super) dialling: HashMap<ConnectionId, SocketId>,
     /// Writes into files that have ended.
     written: VecDeque<EndedWrite>,
     /// When it may be said again that a connection was lost on its way in.
@@ -73,6 +77,7 @@ impl Edge {
             planes: Vec::new(),
             kept: Slab::new(),
             handshakes: Vec::new(),
+            dialling: HashMap::new(),
             written: VecDeque::new(),
             next_accept_report: Deadline(0),
             next_room_report: Deadline(0),
@@ -109,7 +114,7 @@ impl Edge {
         self.plane.handle()
     }
 
-    /// Closes the connections that have not sent CONNECT: the broker stops.
+    /// Closes the connections that have not sent CONNECT, and those to other nodes: the broker stops.
     pub fn close_awaiting_connect(&mut self) {
         self.connections.close_awaiting_connect();
         self.carry_out();
@@ -177,6 +182,13 @@ impl Edge {
     pub fn take_handover(&mut self, core: &mut ShardTurn<'_>, handover: Handover) {
         self.connections.take_handover(core, handover);
         self.carry_out();
+    }
+
+    /// This broker is a node of a cluster from now on: it may dial others, and be dialled by listeners of [`ListenerKind::Cluster`].
+    ///
+    /// [`ListenerKind::Cluster`]: crate::settings::ListenerKind::Cluster
+    pub fn use_links(&mut self, terms: LinkTerms) {
+        self.connections.use_links(terms);
     }
 
     /// Takes in a connection of one of the broker's own services. One that there is no room for is closed, and comes again.
@@ -324,8 +336,33 @@ impl Edge {
                 EndCause::Cancelled => {}
                 EndCause::OutOfBuffers | EndCause::Error(_) => self.datagrams_ended.push(socket),
             },
-            // The broker opens no connections; datagrams that did not leave are counted, and sent again if they must arrive.
-            SocketEvent::DatagramNotSent { .. } | SocketEvent::Connected { .. } | SocketEvent::Timeout => {}
+            SocketEvent::Connected { connection, error } => self.handle_connected(connection, error),
+            // Datagrams that did not leave are counted, and sent again if they must arrive.
+            SocketEvent::DatagramNotSent { .. } | SocketEvent::Timeout => {}
+        }
+    }
+
+    /// What [`Operation::Dial`] began has ended, unless it was given up.
+    fn handle_connected(&mut self, connection: ConnectionId, error: Option<i32>) {
+        let Some(socket) = self.dialling.remove(&connection) else { return };
+        if error.is_some() {
+            self.plane.close(socket, UnderWay::Nothing);
+        }
+        self.tell_connected(connection, error.map_or(Ok(socket), Err));
+    }
+
+    fn tell_connected(&mut self, connection: ConnectionId, result: Result<SocketId, i32>) {
+        self.connections.connected(connection, result);
+        // One that failed leads to no operation.
+        self.connections.refused().for_each(Self::write_refused);
+    }
+
+    fn dial(&mut self, to: SocketAddr, connection: ConnectionId) {
+        match self.plane.connect(to, None, connection) {
+            Ok(socket) => {
+                self.dialling.insert(connection, socket);
+            }
+            Err(error) => self.tell_connected(connection, Err(error.errno())),
         }
     }
 
@@ -392,6 +429,12 @@ impl Edge {
                 Operation::Close { socket, under_way } => plane.close(socket, under_way_of(under_way)),
                 Operation::Abort { socket, under_way } => plane.abort(socket, under_way_of(under_way)),
                 Operation::Handshake { connection, handshake } => self.handshakes.push((connection, handshake)),
+                Operation::Dial { to, connection } => self.dial(to, connection),
+                Operation::GiveUpDial { connection } => {
+                    if let Some(socket) = self.dialling.remove(&connection) {
+                        plane.close(socket, UnderWay::Connect(connection));
+                    }
+                }
                 Operation::HandOver { socket, ticket, target } => {
                     plane.hand_over(socket, ticket, &self.planes[target.index()]);
                 }

@@ -14,7 +14,7 @@ use super::listener::{
     tcp_config,
 };
 use crate::ring::RingError;
-use crate::settings::ListenerSettings;
+use crate::settings::{ListenerKind, ListenerSettings};
 
 impl Edge {
     /// Starts listening. Returns where, which tells the port where 0 was asked for.
@@ -62,7 +62,10 @@ impl Edge {
 
     fn open_listener(&mut self, index: u8, listening: Listening, socket: Option<OwnedFd>) -> Result<(), RingError> {
         let Listening { on, settings, connections, layers } = listening;
-        let (settings, layers) = (settings_under_test(settings), layers_of(layers));
+        let (settings, layers) = match settings.kind {
+            ListenerKind::Cluster => (settings, layers), // no test is at the other end
+            _ => (settings_under_test(settings), layers_of(layers)),
+        };
         let (socket, address) = match (on, socket) {
             (ListenOn::Unix(path), _) => (ListenerSocket::Accepts(self.plane.listen_unix(path)), None),
             (ListenOn::Ip(address), socket) => {

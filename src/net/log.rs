@@ -156,6 +156,10 @@ impl Edge {
 
     pub(super) fn write_refused(refused: RefusedPeer) {
         let RefusedPeer { peer, reason, text, level, client_id } = refused;
+        if reason.is_of_link() {
+            log::event::link_ended(&peer, reason.label(), text);
+            return;
+        }
         let (reason, level) = (reason.label(), level.map(u64::from));
         let client = client_id.as_deref();
         log::event::ConnectRefused { client, user: None, peer: &peer, reason, level, text }.log();

@@ -10,12 +10,15 @@ use std::time::{Duration, Instant, SystemTime};
 use super::edge::Edge;
 use super::listener::{ListenOn, Listening};
 use crate::auth::{Policy, Verdict};
+use crate::cluster::{BootId, LinkNonces, LinkSecret, LinkTrust, NodeId};
 use crate::codec::{Connect, Version};
-use crate::conn::{ConnectRates, ConnectionsConfig, InputHandler, ListenerLayers, ShardTurn};
-use crate::ids::ShardId;
-use crate::ring::{Plane, PlaneConfig, monotonic_ns};
-use crate::settings::ListenerSettings;
+use crate::conn::{ConnectRates, ConnectionsConfig, InputHandler, LinkTerms, ListenerLayers, ShardTurn};
+use crate::ids::{ConnectionId, ShardId};
+use crate::limits::LINK_DIAL_MS;
+use crate::ring::{ListenConfig, Plane, PlaneConfig, monotonic_ns};
+use crate::settings::{ListenerKind, ListenerSettings};
 use crate::shard::{Effects, Input, LogStart, ProcessContext, Settings, Shard, Turn};
+use crate::telemetry::CloseReason;
 use crate::time::{Deadline, Now};
 
 /// Generous, because the machine may be busy; no test waits for it to pass.
@@ -306,4 +309,96 @@ fn that_connections_were_lost_does_not_keep_it_from_being_told_that_there_is_no_
     assert!(stage.edge.next_room_report.is_due(now));
     stage.edge.accept_more(now);
     assert!(!stage.edge.next_room_report.is_due(now), "this has been told as well");
+}
+
+/// A shard of another node, which accepts links, and where.
+fn node(number: u16) -> (Stage, SocketAddr) {
+    let [mut stage, _] = two();
+    let settings = ListenerSettings { kind: ListenerKind::Cluster, ..ListenerSettings::default() };
+    let on = ListenOn::Ip("127.0.0.1:0".parse().unwrap());
+    let (settings, layers) = (Arc::new(settings), ListenerLayers::None);
+    let listening = stage.edge.listen(Listening { on, settings, connections: Arc::default(), layers }).unwrap();
+    let ListenOn::Ip(address) = listening else { panic!("{listening}") };
+    stage.edge.use_links(LinkTerms {
+        trust: LinkTrust::Secret(LinkSecret::new(b"sixteen bytes, or more").unwrap()),
+        cluster: "fleet".into(),
+        node: NodeId::new(number),
+        boot: BootId(number.into()),
+        nonces: LinkNonces::new([number as u8; 32]),
+    });
+    (stage, address)
+}
+
+impl Stage {
+    fn dial(&mut self, to: SocketAddr) -> ConnectionId {
+        let id = self.edge.connections.dial(now(), to).expect("it is a node");
+        self.edge.carry_out();
+        id
+    }
+
+    fn ends(&self, reason: CloseReason) -> u64 {
+        self.edge.counters().closes[reason as usize]
+    }
+}
+
+#[test]
+fn nodes_know_each_other_over_real_sockets() {
+    let ((mut first, _), (mut second, address)) = (node(1), node(2));
+    let id = first.dial(address);
+    let deadline = Instant::now() + PATIENCE;
+    let peer = loop {
+        assert!(Instant::now() < deadline, "they do not get to know each other");
+        first.turn();
+        second.turn();
+        if let Some(peer) = first.edge.facts().link_peer(id) {
+            break peer;
+        }
+    };
+    assert_eq!((peer.node, peer.shards), (NodeId::new(2), (2, 0)));
+    assert_eq!((first.edge.connections(), second.edge.connections()), (1, 1));
+    // One end goes, and so does the other.
+    first.edge.close_awaiting_connect();
+    while second.edge.connections() > 0 {
+        assert!(Instant::now() < deadline, "it does not hear of the end");
+        first.turn();
+        second.turn();
+    }
+    assert_eq!((second.ends(CloseReason::LinkClosed), first.edge.plane.sockets()), (1, 0));
+}
+
+#[test]
+fn a_dial_that_is_refused_leaves_nothing_behind() {
+    let (mut stage, _) = node(1);
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    stage.dial(nobody);
+    let deadline = Instant::now() + PATIENCE;
+    while stage.edge.connections() > 0 {
+        assert!(Instant::now() < deadline, "it is not refused");
+        stage.turn();
+    }
+    assert_eq!((stage.ends(CloseReason::LinkUnreachable), stage.edge.plane.sockets()), (1, 0));
+    assert!(stage.edge.dialling.is_empty());
+}
+
+#[test]
+fn a_dial_without_an_answer_is_given_up() {
+    // A full backlog: the kernel drops the handshakes of whoever comes next.
+    let (silent, to) = ListenConfig { backlog: 0, ..ListenConfig::new("127.0.0.1:0".parse().unwrap()) }.open().unwrap();
+    let (mut stage, _) = node(1);
+    let ids: Vec<ConnectionId> = (0..4).map(|_| stage.dial(to)).collect();
+    for _ in 0..5 {
+        stage.turn();
+    }
+    let waiting = stage.edge.dialling.len();
+    assert!((1..4).contains(&waiting), "{waiting} of 4 wait");
+    let later = Now { mono_ns: now().mono_ns + LINK_DIAL_MS * 1_000_000, ..now() };
+    let turn = Turn { now: later, fx: &mut stage.fx };
+    stage.edge.handle_deadlines(&mut ShardTurn { shard: &mut stage.shard, turn });
+    assert!(stage.edge.dialling.is_empty() && stage.ends(CloseReason::LinkUnreachable) == waiting as u64);
+    for _ in 0..5 {
+        stage.turn(); // what the system says of them comes late
+    }
+    assert_eq!(stage.edge.connections(), ids.len() - waiting);
+    assert_eq!(stage.edge.plane.sockets() as usize, ids.len() - waiting);
+    drop(silent);
 }

@@ -23,6 +23,8 @@ pub enum UnderWay {
     Nothing,
     /// A receive at most, of this connection. The kernel finds it by its name.
     Receive(ConnectionId),
+    /// A `connect` of this connection. The kernel finds it by its name.
+    Connect(ConnectionId),
     /// A `send_rest` or `connect`, and perhaps a receive. The kernel looks at every operation of the ring to find them, so the cost
     /// grows with the number of connections.
     Anything,
@@ -117,6 +119,9 @@ impl Closing {
                 if self.receiving.remove(&connection) {
                     rings.cancel(socket.ring(), CancelBuilder::user_data(Op::Receive.of_connection(connection)));
                 }
+            }
+            UnderWay::Connect(connection) => {
+                rings.cancel(socket.ring(), CancelBuilder::user_data(Op::Connect.of_connection(connection)));
             }
             UnderWay::Anything => rings.cancel(socket.ring(), CancelBuilder::fd(Fixed(socket.slot())).all()),
         }

@@ -3,7 +3,8 @@
 //! Always holds: messages of one shard to another arrive in the order they were pushed; a full channel never blocks a
 //! core; nothing is lost while the process lives. What does not fit waits in the sender's [`MeshOut`], and the pump stops
 //! receiving from its own publishers before that becomes much ([`Port::waiting`]). Empty batches go back to who filled
-//! them, so that a core seldom frees what another has allocated.
+//! them, so that a core seldom frees what another has allocated. What waits in a [`MeshOut`] for a number behind the shards' is for another node's
+//! process, and is left to its link.
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
@@ -170,6 +171,19 @@ mod tests {
         assert!(!receiver.is_quiet());
         seen.extend(numbers(&mut receiver));
         assert_eq!(seen, (0..count).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_is_for_a_peer_of_a_cluster_waits_for_its_link_and_holds_nobody() {
+        let (mut sender, mut receiver) = pair();
+        let mut mesh = MeshOut::default();
+        for shard in [1, 2, 63] {
+            mesh.to(ShardId(shard)).messages.push(MeshMessage::Applied { number: shard.into() });
+        }
+        assert_eq!(sender.waiting(&mesh), 1);
+        sender.flush(&mut mesh, |shard| assert_eq!(shard, ShardId(1)));
+        assert_eq!((numbers(&mut receiver), sender.waiting(&mesh)), (vec![1], 0));
+        assert_eq!(mesh.batches().map(|(slot, _)| slot.0).collect::<Vec<_>>(), [2, 63]);
     }
 
     #[test]

@@ -96,6 +96,8 @@ pub enum ListenerKind {
     SecureWebSocket,
     /// MQTT-SN in datagrams.
     MqttSn,
+    /// Links between the nodes of a cluster. It takes no clients of its own, and no word of a setting names it.
+    Cluster,
 }
 
 impl ListenerKind {

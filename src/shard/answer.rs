@@ -92,6 +92,7 @@ impl Shard {
                 Reply::Done
             }
             Command::SetListener { .. } | Command::ChangeListeners => Reply::Done, // the edge has seen to it
+            Command::UseCluster(view) => self.use_cluster(turn, view),
             Command::Counts => Reply::Counts(Box::new(self.report(edge.transport()))),
             Command::ListClients { after, limit, filter } => self.list_clients(&filter, after, (limit, edge)),
             Command::DescribeClient { client_id } => self.describe_client(turn.now, &client_id, edge),

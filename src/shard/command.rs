@@ -18,6 +18,7 @@ use super::{Settings, ShownProperties};
 use crate::auth::acl::RuleSet;
 use crate::auth::operator_bans::OperatorBans;
 use crate::auth::{BanList, Profiles};
+use crate::cluster::ClusterView;
 use crate::ids::Qos;
 use crate::session::Message;
 use crate::telemetry::Report;
@@ -55,6 +56,9 @@ pub enum Command {
     /// Listeners have come, gone or changed: the edge has been told another way, and has seen to it before the shard hears of it. Answered by
     /// [`Reply::Done`].
     ChangeListeners,
+    /// The cluster is as this says from now on. Goes to shard 0, which tells the others. Answered by [`Reply::Done`], or by
+    /// [`Reply::Refused`] on any other shard.
+    UseCluster(Arc<ClusterView>),
     /// What has happened and what is held. Answered by [`Reply::Counts`].
     Counts,
     /// A page of the sessions of this shard. Answered by [`Reply::Clients`].

@@ -10,6 +10,7 @@ use super::mesh::MeshOut;
 use super::sampled::{Span, SpanSampling};
 use super::tail::{TailFilters, TailedMessage};
 use crate::auth::Ask;
+use crate::cluster::ClusterView;
 use crate::codec::{ReasonCode, Version};
 use crate::ids::{ConnectionId, MessageId, PacketId, Qos, SessionId};
 use crate::store::LogOutput;
@@ -347,6 +348,8 @@ pub struct Effects {
     pub replies: Vec<(RequestId, Reply)>,
     /// Questions to others, each answered by `Input::Verdict` or not at all. They stay until they are taken out.
     pub asks: Vec<Ask>,
+    /// The cluster as it is from now on, where that is news. It stays until it is taken out.
+    pub view: Option<Arc<ClusterView>>,
     /// The packet that was taken last takes several turns: what its client sends behind it, the end of its connection
     /// included, is not to be heard before [`Effect::Resume`]. Whoever passes packets on takes it after each.
     pub holds_sender: bool,
@@ -405,7 +408,7 @@ impl Effects {
         self.bytes.len()
     }
 
-    /// Forgets everything but [`Effects::mesh`], [`Effects::replies`] and [`Effects::asks`], keeps the memory unless a turn was exceptionally large.
+    /// Forgets everything but what stays until it is taken out, keeps the memory unless a turn was exceptionally large.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.bytes.shrink_to(HELD_MAX_BYTES);

@@ -10,7 +10,7 @@
 
 use smallvec::SmallVec;
 
-use super::mesh::{ConfirmToken, Confirmation, MeshMessage, MessageInTransit, PublishDetails};
+use super::mesh::{ConfirmToken, Confirmation, InterestTold, MeshMessage, MessageInTransit, PublishDetails};
 use crate::cluster::{LinkFrame, LinkInterest, LinkOut, LinkPublish, LinkReception, LinkRefusal, LinkRoom, LinkToken};
 use crate::codec::Forwarded;
 use crate::ids::{ConnectionId, ShardId};
@@ -57,8 +57,19 @@ pub fn encode(now: Now, message: &MeshMessage, bytes: &[u8], out: &mut LinkOut) 
         MeshMessage::RetainedDeleted { topic, stamp } => {
             out.append(&LinkFrame::RetainedDeleted { stamp: *stamp, topic });
         }
-        // The room of a log and a shard's numbers are for this node's own shards.
-        MeshMessage::LogRoom { .. } | MeshMessage::Report(_) => {}
+        MeshMessage::ToldInterest { told: InterestTold::All, .. } => out.append(&LinkFrame::SyncEnd),
+        MeshMessage::Synced => out.append(&LinkFrame::Synced),
+        MeshMessage::Counted => out.append(&LinkFrame::Counted),
+        // These are for this node's own shards.
+        MeshMessage::LogRoom { .. }
+        | MeshMessage::Report(_)
+        | MeshMessage::View(_)
+        | MeshMessage::PeerInterest { .. }
+        | MeshMessage::PeerApplied { .. }
+        | MeshMessage::PeerRoom { .. }
+        | MeshMessage::PeerStored { .. }
+        | MeshMessage::TellInterest { .. }
+        | MeshMessage::ToldInterest { .. } => {}
     }
 }
 
@@ -152,14 +163,14 @@ pub fn decode(now: Now, frame: &LinkFrame<'_>, from: ShardId, bytes: &[u8]) -> R
             parse_topic(topic)?;
             MeshMessage::RetainedDeleted { topic: (*topic).into(), stamp: *stamp }
         }
+        LinkFrame::SyncEnd => MeshMessage::ToldInterest { peer: from, told: InterestTold::All },
+        LinkFrame::Synced => MeshMessage::Synced,
+        LinkFrame::Counted => MeshMessage::Counted,
         LinkFrame::Hello(_)
         | LinkFrame::Proof(_)
         | LinkFrame::Forward(_)
         | LinkFrame::Received { .. }
-        | LinkFrame::Ping { .. }
-        | LinkFrame::SyncEnd
-        | LinkFrame::Synced
-        | LinkFrame::Counted => return Err(LinkRefusal::Order),
+        | LinkFrame::Ping { .. } => return Err(LinkRefusal::Order),
     })
 }
 

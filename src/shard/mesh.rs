@@ -3,12 +3,15 @@
 //! Always holds: a short message crosses as bytes in its batch, so that neither shard allocates for it or frees what the
 //! other has allocated; what the sender keeps anyway, and what is long, is shared.
 //! Leaves to others: when a batch is sent and what becomes of its memory (`runtime`).
+//!
+//! On a node of a cluster, what is pushed for a peer's slot is for the peer's process: `link_words` says it by a link.
 
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use super::sampled::SampledMessage;
+use crate::cluster::ClusterView;
 use crate::ids::{ConnectionId, ShardId, WriteStamp};
 use crate::session::{AckNumber, Copied, Message, Reception, Routed};
 use crate::store::LogRoom;
@@ -176,7 +179,73 @@ pub enum MeshMessage {
     },
     /// The sender's numbers, for `$SYS`; sent to shard 0.
     Report(Box<Report>),
+    /// The cluster as it is from now on. Shard 0 tells the others, before all that is about it.
+    View(Arc<ClusterView>),
+    /// A peer's interest in a filter has changed: shard 0 passes on what it heard.
+    PeerInterest {
+        /// Its slot.
+        peer: ShardId,
+        /// Counts what shard 0 has passed on, of all peers: not the peer's own number, which says nothing about this node's shards.
+        number: u64,
+        /// The whole filter, `$share/...` included.
+        filter: Box<str>,
+        /// What the peer is interested in now.
+        interest: Interest,
+    },
+    /// Every `PeerInterest` of shard 0 up to this one has been applied by the sender.
+    PeerApplied {
+        /// Shard 0's count.
+        number: u64,
+    },
+    /// What a peer's members of a shared subscription can do with a message now: shard 0 passes on what it heard.
+    PeerRoom {
+        /// Its slot.
+        peer: ShardId,
+        /// Of the shared subscription.
+        key: u64,
+        /// The best that one of them can do.
+        room: MemberRoom,
+    },
+    /// A peer's answer to a question of the receiver, which came by another shard's link.
+    PeerStored {
+        /// Its slot.
+        peer: ShardId,
+        /// Of the receiver's questions.
+        number: AckNumber,
+        /// What became of the message there.
+        reception: Reception,
+    },
+    /// Asks for a page of what the receiver's own sessions are interested in, for a peer that knows nothing yet; sent by shard 0.
+    TellInterest {
+        /// Its slot.
+        peer: ShardId,
+    },
+    /// A part of what the sender is interested in: of a shard to shard 0, which tells the peer; of a peer, only that this was all.
+    ToldInterest {
+        /// The slot of whoever is told, or has told.
+        peer: ShardId,
+        /// Which part.
+        told: InterestTold,
+    },
+    /// The sender, a peer, has applied all that it was told until it was told that this was all.
+    Synced,
+    /// The sender, a peer, waits for this node before each SUBACK from now on.
+    Counted,
 }
+
+/// A part of all that a shard, or a node, is interested in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InterestTold {
+    /// This filter, `$share/...` included, is among it.
+    Filter(Box<str>),
+    /// That was a page.
+    Page,
+    /// That was all.
+    All,
+}
+
+// There are as many of them as there are messages, and questions, on their way.
+const _: () = assert!(size_of::<MeshMessage>() <= 72 && size_of::<ConfirmToken>() <= 16);
 
 /// Messages to one shard, in order.
 #[derive(Debug, Default)]

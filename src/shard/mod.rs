@@ -9,7 +9,7 @@
 //!
 //! Reading order: [`input`], [`effects`], [`mesh`] (all that can happen, come out, be said); then `packets`, `connect`, `publish`,
 //! `mounts`, `deliver`, `crowd`, `fanouts`, `queue`, `room`, `hold_back`, `pace`, `profiled`, `pauses`, `hearing`, `groups`, `ack`, `waiting`, `forwards`, `subscribe`, `requests`, `verdict`, `reauthentication`, `access`, `principal`, `recent_decisions`, `rights`, `owners`, `flapping`, `held_packets`, `review`,
-//! `end`, `drain`, `shutdown`, `teardown`, `work`, `disk_queues`, `log_room`, `full_disk`, `restored_log`, `restore`, `lost_messages`, `reshard`, `sys`, `losses`, `report`; `sampled`, `spans`, `span_points` (sampled messages); `answer`, `looked_up`, `audience`, `top`, `traffic`, `topics_seen` (what others ask).
+//! `end`, `drain`, `shutdown`, `teardown`, `work`, `disk_queues`, `log_room`, `full_disk`, `restored_log`, `restore`, `lost_messages`, `reshard`, `sys`, `losses`, `report`; `sampled`, `spans`, `span_points` (sampled messages); `nodes`, `link_words` (other nodes of a cluster); `answer`, `looked_up`, `audience`, `top`, `traffic`, `topics_seen` (what others ask).
 
 mod access;
 mod ack;
@@ -44,6 +44,7 @@ mod losses;
 mod lost_messages;
 pub mod mesh;
 mod mounts;
+mod nodes;
 mod owners;
 mod pace;
 mod packets;
@@ -111,7 +112,8 @@ pub use holdings::Holdings;
 pub use input::{ConnectInfo, Input, UserNameBasis, WillChange};
 pub use lost_messages::StartRecords;
 pub use mesh::{
-    ConfirmToken, Confirmation, MeshBatch, MeshMessage, MeshOut, MessageInTransit, PublishDetails, StampClock,
+    ConfirmToken, Confirmation, InterestTold, MeshBatch, MeshMessage, MeshOut, MessageInTransit, PublishDetails,
+    StampClock,
 };
 pub use places::Places;
 pub use reshard::rewrite;
@@ -350,6 +352,7 @@ impl Shard {
             }
             MeshMessage::LogRoom { room } => self.note_room_of_log(turn, from, room),
             MeshMessage::Report(report) => self.sys.report(from, *report),
+            of_nodes => self.handle_word_of_nodes(turn, from, of_nodes),
         }
     }
 

@@ -5,12 +5,13 @@
 //! Always holds: what other shards were told of this one's subscriptions is what the index has.
 //! Leaves to others: what becomes of a message at the session that gets it (`clients`, which its methods are handed).
 //!
-//! Its methods are where their subject is: `route`, `crowd`, `groups`, `teardown`, `subscribe`, `work`.
+//! Its methods are where their subject is: `route`, `crowd`, `groups`, `teardown`, `subscribe`, `work`, `nodes`.
 
 use std::collections::VecDeque;
 
 use super::fanouts::FanoutsUnderWay;
 use super::interest::Announcements;
+use super::nodes::Nodes;
 use super::retained::RetainedStore;
 use super::settings::ProcessContext;
 use crate::ids::ShardId;
@@ -31,6 +32,8 @@ pub(super) struct Router {
     pub fanouts: FanoutsUnderWay,
     /// Kept for its memory: the result of the latest match. `None` while a message is being routed.
     pub matches: Option<Box<Matches>>,
+    /// What is known of other nodes; none without a cluster.
+    pub nodes: Option<Box<Nodes>>,
 }
 
 impl Router {
@@ -44,6 +47,7 @@ impl Router {
             busy_groups: VecDeque::new(),
             fanouts: FanoutsUnderWay::default(),
             matches: None,
+            nodes: None,
         }
     }
 }

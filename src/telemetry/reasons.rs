@@ -182,11 +182,29 @@ pub enum CloseReason {
     MessageRate,
     /// An MQTT-SN client acknowledged nothing, however often it was sent.
     NoAnswer,
+    /// No connection to another node: it refuses, does not answer, or no way leads there.
+    LinkUnreachable,
+    /// The node at the other end was not known in time.
+    LinkTimeout,
+    /// The other end of a link has closed it, or its connection broke.
+    LinkClosed,
+    /// As many as may be were not known, and a newer one came.
+    LinkMadeWay,
+    /// The other end does not know the cluster's secret, or repeats what somebody said who does.
+    LinkSecret,
+    /// The other end is of another cluster.
+    LinkCluster,
+    /// The other end is this node itself, or says so.
+    LinkItself,
+    /// Both ends have no version of what nodes say in common.
+    LinkVersion,
+    /// Bytes that no node sends, or not then.
+    LinkMalformed,
 }
 
 impl CloseReason {
     /// How many reasons there are.
-    pub const COUNT: usize = 49;
+    pub const COUNT: usize = 58;
     /// Every reason, in the order of its number.
     pub const ALL: [Self; Self::COUNT] = [
         Self::ClientDisconnect,
@@ -238,6 +256,15 @@ impl CloseReason {
         Self::NotAuthorized,
         Self::MessageRate,
         Self::NoAnswer,
+        Self::LinkUnreachable,
+        Self::LinkTimeout,
+        Self::LinkClosed,
+        Self::LinkMadeWay,
+        Self::LinkSecret,
+        Self::LinkCluster,
+        Self::LinkItself,
+        Self::LinkVersion,
+        Self::LinkMalformed,
     ];
 
     /// Those that end a connection before CONNACK has let its client in. One that ends others as well is counted apart there
@@ -304,6 +331,19 @@ impl CloseReason {
         Self::NoAnswer,
     ];
 
+    /// Those that end a link between two nodes, or keep it from being made.
+    pub const OF_LINKS: [Self; 9] = [
+        Self::LinkUnreachable,
+        Self::LinkTimeout,
+        Self::LinkClosed,
+        Self::LinkMadeWay,
+        Self::LinkSecret,
+        Self::LinkCluster,
+        Self::LinkItself,
+        Self::LinkVersion,
+        Self::LinkMalformed,
+    ];
+
     /// Whether a shard answers a CONNECT with a CONNACK that refuses it for this.
     pub const fn is_refusal(self) -> bool {
         matches!(
@@ -334,6 +374,11 @@ impl CloseReason {
                 | Self::ReceiveMaximumExceeded
                 | Self::TopicAliasInvalid
         )
+    }
+
+    /// Whether it is about a link between two nodes.
+    pub fn is_of_link(self) -> bool {
+        Self::OF_LINKS.contains(&self)
     }
 
     /// The metric label and log field.
@@ -388,6 +433,15 @@ impl CloseReason {
             Self::NotAuthorized => "not_authorized",
             Self::MessageRate => "message_rate",
             Self::NoAnswer => "no_answer",
+            Self::LinkUnreachable => "link_unreachable",
+            Self::LinkTimeout => "link_timeout",
+            Self::LinkClosed => "link_closed",
+            Self::LinkMadeWay => "link_made_way",
+            Self::LinkSecret => "link_secret",
+            Self::LinkCluster => "link_cluster",
+            Self::LinkItself => "link_itself",
+            Self::LinkVersion => "link_version",
+            Self::LinkMalformed => "link_malformed",
         }
     }
 }
@@ -529,10 +583,10 @@ mod tests {
     }
 
     #[test]
-    fn every_close_is_before_connack_or_after_it() {
+    fn every_close_is_before_connack_or_after_it_or_of_a_link() {
         for reason in CloseReason::ALL {
             let listed = CloseReason::BEFORE_CONNACK.contains(&reason) || CloseReason::AFTER_CONNACK.contains(&reason);
-            assert!(listed, "{}", reason.label());
+            assert_ne!(listed, reason.is_of_link(), "{}", reason.label());
         }
     }
 }

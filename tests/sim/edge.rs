@@ -151,6 +151,9 @@ impl World {
             Operation::Handshake { connection, .. } => {
                 Err(format!("{connection:?} shakes hands, and no listener has TLS"))
             }
+            Operation::Dial { connection, .. } | Operation::GiveUpDial { connection } => {
+                Err(format!("{connection:?} is dialled, and there is no cluster"))
+            }
             Operation::HandOver { socket, ticket, target } => self.move_socket(shard, socket, ticket, target.index()),
         }
     }

@@ -488,5 +488,14 @@ pub(crate) const fn kind(message: &MeshMessage) -> &'static str {
         MeshMessage::RetainedDeleted { .. } => "RetainedDeleted",
         MeshMessage::LogRoom { .. } => "LogRoom",
         MeshMessage::Report(_) => "Report",
+        MeshMessage::View(_) => "View",
+        MeshMessage::PeerInterest { .. } => "PeerInterest",
+        MeshMessage::PeerApplied { .. } => "PeerApplied",
+        MeshMessage::PeerRoom { .. } => "PeerRoom",
+        MeshMessage::PeerStored { .. } => "PeerStored",
+        MeshMessage::TellInterest { .. } => "TellInterest",
+        MeshMessage::ToldInterest { .. } => "ToldInterest",
+        MeshMessage::Synced => "Synced",
+        MeshMessage::Counted => "Counted",
     }
 }

@@ -87,6 +87,12 @@ fn connections_fill_ring_after_ring_and_slots_are_used_again() {
 
 #[test]
 fn waiting_for_a_peer_that_does_not_answer_can_be_given_up() {
+    for by_name in [false, true] {
+        give_up(|connection| if by_name { UnderWay::Connect(connection) } else { UnderWay::Anything });
+    }
+}
+
+fn give_up(under_way: impl Fn(ConnectionId) -> UnderWay) {
     // A full backlog: the kernel drops the handshakes of whoever comes next.
     let mut plane = Plane::new(small()).unwrap();
     let config = ListenConfig { backlog: 0, ..loopback() };
@@ -95,7 +101,7 @@ fn waiting_for_a_peer_that_does_not_answer_can_be_given_up() {
         (0..4).map(|slot| plane.connect(address, None, ConnectionId::new(slot, 0)).unwrap()).collect();
     assert_eq!(connected(&mut plane), (ConnectionId::new(0, 0), None));
     let last = ConnectionId::new(3, 0);
-    plane.close(sockets[3], UnderWay::Anything);
+    plane.close(sockets[3], under_way(last));
     loop {
         let (connection, error) = connected(&mut plane);
         if connection == last {

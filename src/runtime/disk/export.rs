@@ -1,7 +1,8 @@
 //! `dunlin store export`: everything in a directory, a JSON object a line.
 //!
 //! The first line is of kind `directory`; then a `session` for each, each followed by its `owner`, `allowed_filter`, `subscription`, `will`, `exchange`
-//! and `delivery` lines, sorted by client id; then `retained` by topic, `forward`, and `damage` for what is lost.
+//! and `delivery` lines, sorted by client id; then `retained` by topic, `forward`, and `damage` for what is lost. The last is of kind `end`: without it
+//! an export was cut off.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -29,6 +30,7 @@ pub fn export(survey: &Survey, out: &mut dyn Write) -> Result<io::Result<()>, Su
     for log in &survey.logs {
         export.others(log)?;
     }
+    export.write(JsonLine::end());
     Ok(export.result)
 }
 

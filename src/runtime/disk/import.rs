@@ -111,6 +111,9 @@ fn import_into(
     while let Some(line) = lines.read_next()? {
         import.take(&line)?;
     }
+    if !import.has_ended {
+        return Err(ImportError::CutOff);
+    }
     for log in import.logs {
         log.log.finish()?;
     }
@@ -128,6 +131,8 @@ struct Import<'a> {
     logs: Vec<ImportedLog<'a>>,
     /// Of the lines that follow: client id, shard and slot.
     session: Option<(String, usize, SessionId)>,
+    /// Whether the last line was the last of an export.
+    has_ended: bool,
 }
 
 impl<'a> Import<'a> {
@@ -141,11 +146,18 @@ impl<'a> Import<'a> {
             let log = begin_log(directory, request, manifest, ShardId(shard as u8))?;
             logs.push(ImportedLog { log, messages: HashMap::new() });
         }
-        Ok(Self { manifest, logs, session: None })
+        Ok(Self { manifest, logs, session: None, has_ended: false })
     }
 
     fn take(&mut self, line: &ImportLine) -> Result<(), ImportError> {
+        if self.has_ended {
+            return Err(line.error("it stands behind the line of kind \"end\", which is the last"));
+        }
         let at = match line.text("kind")? {
+            "end" => {
+                self.has_ended = true;
+                return Ok(());
+            }
             "session" => self.session(line)?,
             "retained" => self.retained(line)?,
             "forward" => self.forward(line)?,

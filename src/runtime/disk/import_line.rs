@@ -28,6 +28,12 @@ pub enum ImportError {
     /// There is none.
     #[error("the export is empty: its first line is of kind \"directory\"")]
     Empty,
+    /// Nothing says that what was read is all.
+    #[error(
+        "the export was cut off: its last line is not of kind \"end\"; write it again, or append \
+         {{\"kind\":\"end\"}} to import what there is"
+    )]
+    CutOff,
     /// What is wrong with one of them.
     #[error("line {0}: {1}")]
     Line(u64, String),

@@ -14,6 +14,11 @@ impl JsonLine {
         line
     }
 
+    /// What stands last.
+    pub(super) fn end() -> Self {
+        Self::of("end")
+    }
+
     pub(super) fn text(&mut self, name: &str, value: &str) {
         self.name(name);
         self.0.push('"');

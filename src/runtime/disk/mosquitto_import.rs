@@ -223,6 +223,7 @@ impl<'a> MosquittoLines<'a> {
         let now_ms = self.target.now_ms;
         let sessions = self.sessions.into_values().flat_map(move |session| session_lines(&session, now_ms));
         let lines = std::iter::once(first.finish()).chain(sessions).chain(retained);
+        let lines = lines.chain([JsonLine::end().finish()]);
         (lines, self.left_out)
     }
 

@@ -55,6 +55,7 @@ pub(super) async fn list(State(state): State<Arc<AdminState>>, _: Viewer) -> Jso
             ListenerKind::Tls => "tls",
             ListenerKind::SecureWebSocket => "wss",
             ListenerKind::MqttSn => "mqtt-sn",
+            ListenerKind::Cluster => "cluster",
         },
         accepting: listener.is_open.load(Ordering::Relaxed),
         connections: listener.connections.load(Ordering::Relaxed),

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::replayed::compare;
 use super::show::show;
 use crate::auth::{Ask, Policy};
+use crate::cluster::ClusterView;
 use crate::codec::{Ack, AckKind, Connect, Forwarded, Packet, ReasonCode, Side, Version, frame};
 use crate::codec::{SubscribeFilter, SubscriptionOptions, encode_subscribe, encode_unsubscribe};
 use crate::ids::{ConnectionId, MessageId, PacketId, ShardId, SubscriptionId};
@@ -89,6 +90,10 @@ pub(super) struct World {
     resumed: VecDeque<Peer>,
     /// Messages that crossed the mesh, as `Debug` names them.
     pub(super) crossed: Vec<&'static str>,
+    /// The same whole, with their batches' bytes, once somebody wants them.
+    crossed_bytes: Option<Vec<String>>,
+    /// What the edge of which shard was told of the cluster.
+    pub(super) views: Vec<(usize, Arc<ClusterView>)>,
     /// Records that went to the stores, as `Debug` names them.
     pub(super) recorded: Vec<String>,
     /// Messages that were written down, by their log. Properties aside.
@@ -154,6 +159,8 @@ impl World {
             work_held: false,
             resumed: VecDeque::new(),
             crossed: Vec::new(),
+            crossed_bytes: None,
+            views: Vec::new(),
             recorded: Vec::new(),
             bodies: BTreeMap::new(),
             reads: VecDeque::new(),
@@ -459,6 +466,16 @@ impl World {
         self.now.mono_ns = mono_ns;
     }
 
+    /// Keeps all that crosses the mesh from now on.
+    pub(super) fn keep_crossed_bytes(&mut self) {
+        self.crossed_bytes = Some(Vec::new());
+    }
+
+    /// What has crossed since.
+    pub(super) fn crossed_bytes(&mut self) -> Vec<String> {
+        self.crossed_bytes.take().expect("it was kept")
+    }
+
     /// Messages between shards stay on their way from now on.
     pub(super) fn hold_mesh(&mut self) {
         self.mesh_held = true;
@@ -702,6 +719,9 @@ impl World {
             assert_ne!(to.index(), shard, "a shard sends itself no messages: {batch:?}");
             for single in batch.singles() {
                 self.crossed.push(kind(&single.messages[0]));
+                if let Some(crossed) = &mut self.crossed_bytes {
+                    crossed.push(format!("{shard} to {}: {single:?}", to.0));
+                }
                 self.mesh.push_back((ShardId(shard as u8), to, single));
             }
         }
@@ -709,6 +729,7 @@ impl World {
         self.reads.extend(self.fx.reads.drain(..).map(|read| (shard, read)));
         self.events.append(&mut self.fx.events);
         self.asks.append(&mut self.fx.asks);
+        self.views.extend(self.fx.view.take().map(|view| (shard, view)));
         self.fx.clear();
         self.shards[shard].handle(&mut Turn { now: self.now, fx: &mut self.fx }, Input::Flushed);
         for connection in stuck {
@@ -731,6 +752,15 @@ const fn kind(message: &MeshMessage) -> &'static str {
         MeshMessage::GroupRoom { .. } => "GroupRoom",
         MeshMessage::LogRoom { .. } => "LogRoom",
         MeshMessage::Report(_) => "Report",
+        MeshMessage::View(_) => "View",
+        MeshMessage::PeerInterest { .. } => "PeerInterest",
+        MeshMessage::PeerApplied { .. } => "PeerApplied",
+        MeshMessage::PeerRoom { .. } => "PeerRoom",
+        MeshMessage::PeerStored { .. } => "PeerStored",
+        MeshMessage::TellInterest { .. } => "TellInterest",
+        MeshMessage::ToldInterest { .. } => "ToldInterest",
+        MeshMessage::Synced => "Synced",
+        MeshMessage::Counted => "Counted",
     }
 }
 

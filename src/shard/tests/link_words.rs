@@ -6,7 +6,7 @@ use crate::ids::{ClientKey, ConnectionId, Qos, ShardId, WriteStamp};
 use crate::limits::{LINK_FRAME_MAX_BYTES, PAYLOAD_BY_REFERENCE_MIN_BYTES};
 use crate::session::{AckNumber, Copied, Message, MessageRef, Reception, expiry_of};
 use crate::shard::link_words::{decode, encode};
-use crate::shard::mesh::{ConfirmToken, Confirmation, MeshMessage, MessageInTransit, PublishDetails};
+use crate::shard::mesh::{ConfirmToken, Confirmation, InterestTold, MeshMessage, MessageInTransit, PublishDetails};
 use crate::store::LogRoom;
 use crate::time::{Deadline, Now};
 use crate::topic::{Interest, MemberRoom};
@@ -68,12 +68,32 @@ fn every_word_comes_as_it_was_said() {
         MeshMessage::GroupRoom { key: 3, room: MemberRoom::Queue },
         MeshMessage::GroupRoom { key: 3, room: MemberRoom::Window },
         MeshMessage::RetainedDeleted { topic: "a".into(), stamp: WriteStamp { time_ns: 5, shard: 6 } },
+        MeshMessage::ToldInterest { peer: SLOT, told: InterestTold::All },
+        MeshMessage::Synced,
+        MeshMessage::Counted,
     ];
     for word in words {
         let come = heard(&said(&word, &[])).unwrap();
         assert_eq!(format!("{come:?}"), format!("{word:?}"));
     }
-    assert!(said(&MeshMessage::LogRoom { room: LogRoom::Behind }, &[]).is_empty(), "it is of this node alone");
+    let of_this_node = [
+        MeshMessage::LogRoom { room: LogRoom::Behind },
+        MeshMessage::PeerInterest {
+            peer: SLOT,
+            number: 1,
+            filter: "a".into(),
+            interest: Interest::Plain { any: true, durable: false },
+        },
+        MeshMessage::PeerApplied { number: 1 },
+        MeshMessage::PeerRoom { peer: SLOT, key: 3, room: MemberRoom::Full },
+        MeshMessage::PeerStored { peer: SLOT, number: AckNumber(1), reception: Reception::Taken },
+        MeshMessage::TellInterest { peer: SLOT },
+        MeshMessage::ToldInterest { peer: SLOT, told: InterestTold::Page },
+        MeshMessage::ToldInterest { peer: SLOT, told: InterestTold::Filter("a".into()) },
+    ];
+    for word in of_this_node {
+        assert!(said(&word, &[]).is_empty(), "{word:?}");
+    }
 }
 
 #[test]

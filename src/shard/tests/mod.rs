@@ -26,6 +26,7 @@ mod looked_up;
 mod losses;
 mod many_filters;
 mod mounts;
+mod nodes;
 mod owners;
 mod policy;
 mod qos_in;

@@ -133,6 +133,13 @@ impl ConnectRefused<'_> {
     }
 }
 
+/// A connection between two nodes was not made, or has ended.
+pub fn link_ended(peer: &dyn Display, reason: &str, text: &str) {
+    if LogKind::LinkEnded.admit() {
+        warn!(target: TARGET, event = LogKind::LinkEnded.name(), %peer, reason, text);
+    }
+}
+
 /// A client's message or will was not taken; the client stays connected.
 pub fn message_refused(client: &str, peer: &dyn Display, what: &str, topic: &str, text: &str) {
     if LogKind::MessageRefused.admit() {

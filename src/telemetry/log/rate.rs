@@ -59,11 +59,13 @@ pub(super) enum LogKind {
     AdminLoginFailed,
     /// A connection to the admin server that finds no place.
     AdminFull,
+    /// A connection between two nodes was not made, or has ended.
+    LinkEnded,
 }
 
 impl LogKind {
     /// Every kind, in the order of its number.
-    pub(super) const ALL: [Self; 21] = [
+    pub(super) const ALL: [Self; 22] = [
         Self::ClientConnected,
         Self::ClientDisconnected,
         Self::ConnectRefused,
@@ -85,6 +87,7 @@ impl LogKind {
         Self::Traced,
         Self::AdminLoginFailed,
         Self::AdminFull,
+        Self::LinkEnded,
     ];
 
     /// The name of the event in the log.
@@ -111,6 +114,7 @@ impl LogKind {
             Self::Traced => "traced",
             Self::AdminLoginFailed => "admin_login_failed",
             Self::AdminFull => "admin_full",
+            Self::LinkEnded => "link_ended",
         }
     }
 

@@ -1,0 +1,135 @@
+//! Links from the first word of a peer to their end: who is at the other end, and who is not found out in time.
+//!
+//! Always holds: a link that ends, or is not made, is counted by its reason and has a line for the log.
+
+use super::links::{LinkTerms, NodeLinks};
+use crate::cluster::{LinkPeer, LinkSide};
+use crate::conn::connection::{Connection, Phase};
+use crate::conn::connections::{Connections, pop_due};
+use crate::conn::operation::{Operation, UnderWayOn};
+use crate::conn::peer::Peer;
+use crate::ids::{ConnectionId, INTERNAL_LISTENER, SocketId};
+use crate::limits::{LINK_HELLO_MS, PEERS_UNKNOWN_MAX};
+use crate::telemetry::CloseReason;
+use crate::time::Now;
+
+impl Connections {
+    /// This is a node of a cluster from now on.
+    pub fn use_links(&mut self, terms: LinkTerms) {
+        self.links = Some(Box::new(NodeLinks::new(terms, self.config.own, self.config.shards)));
+    }
+
+    /// Who is at the other end of a link, once that is known.
+    pub fn link_peer(&self, id: ConnectionId) -> Option<LinkPeer> {
+        self.table.get(id).filter(|connection| connection.phase == Phase::Link)?.wire.link_peer()
+    }
+
+    /// A peer has connected by a listener for links.
+    pub(in crate::conn) fn accepted_link(&mut self, now: Now, listener: u8, socket: SocketId, peer: Peer) {
+        let Some(links) = self.links.as_deref_mut() else {
+            self.accepted_by_nobody(socket);
+            return;
+        };
+        let entry = &self.listeners[usize::from(listener)];
+        let wire = entry.layers.begin(&entry.settings, peer).with_link(links.layer(LinkSide::Accepts));
+        let mut connection = Connection::new(socket, Phase::AwaitingPeer, wire);
+        connection.listener = INTERNAL_LISTENER;
+        connection.peer = peer;
+        let id = self.table.insert(connection);
+        links.accepted.push_back((now.after_ms(LINK_HELLO_MS), id));
+        links.unknown.insert(id);
+        self.operations.push_back(Operation::ReceiveOnce { socket, connection: id });
+        self.bound_unknown_peers();
+    }
+
+    /// Where too many are not known, the oldest make way.
+    fn bound_unknown_peers(&mut self) {
+        while let Some(links) = self.links.as_deref_mut()
+            && links.unknown.len() > PEERS_UNKNOWN_MAX
+            && let Some((_, oldest)) = links.accepted.pop_front()
+        {
+            if links.unknown.contains(&oldest) {
+                let text = "it made way for a newer one: as many are not known as may be";
+                self.end_link(oldest, CloseReason::LinkMadeWay, text);
+            }
+        }
+    }
+
+    /// The layers of a link have opened something: perhaps its peer is known now.
+    pub(in crate::conn) fn find_link_peer(&mut self, id: ConnectionId) {
+        let Some(connection) = self.table.get_mut(id) else { return };
+        if connection.phase != Phase::AwaitingPeer || connection.wire.link_peer().is_none() {
+            return;
+        }
+        connection.phase = Phase::Link;
+        if let Some(links) = self.links.as_deref_mut() {
+            links.unknown.remove(&id);
+        }
+    }
+
+    /// Frames of a link, or pieces of them.
+    pub(in crate::conn) fn take_link_bytes(&mut self, id: ConnectionId, _: &[u8]) {
+        self.find_link_peer(id);
+        // No frame has its turn before there is something to be said by links.
+        self.end_link(id, CloseReason::LinkMalformed, "it says something that has not its turn");
+    }
+
+    /// Ends what has taken too long.
+    pub(in crate::conn) fn end_late_links(&mut self, now: Now) {
+        while let Some(id) = self.links.as_deref_mut().and_then(|links| pop_due(&mut links.dialling, now)) {
+            if self.table.get(id).is_some_and(|connection| connection.phase == Phase::Dialling) {
+                self.end_link(id, CloseReason::LinkUnreachable, "it does not answer");
+            }
+        }
+        while let Some(id) = self.links.as_deref_mut().and_then(|links| {
+            let late = pop_due(&mut links.dialled, now);
+            late.or_else(|| pop_due(&mut links.accepted, now))
+        }) {
+            if self.table.get(id).is_some_and(|connection| connection.phase == Phase::AwaitingPeer) {
+                self.end_link(id, CloseReason::LinkTimeout, "it has not shown in time which node it is");
+            }
+        }
+    }
+
+    /// The peer of a link sends no more, or nothing can be sent to it.
+    pub(in crate::conn) fn end_gone_link(&mut self, id: ConnectionId) {
+        let is_known = self.table.get(id).is_some_and(|connection| connection.phase == Phase::Link);
+        let text = if is_known {
+            "the connection has ended"
+        } else {
+            "it ended the connection before both knew each other: its own log may say why"
+        };
+        self.end_link(id, CloseReason::LinkClosed, text);
+    }
+
+    /// Ends a link, with a line for the log.
+    pub(in crate::conn) fn end_link(&mut self, id: ConnectionId, reason: CloseReason, text: &'static str) {
+        self.refuse(id, reason, text);
+        self.close(id);
+    }
+
+    /// A link is no more.
+    pub(in crate::conn) fn forget_link(&mut self, id: ConnectionId, phase: Phase) {
+        if phase == Phase::Dialling {
+            self.operations.push_back(Operation::GiveUpDial { connection: id });
+        }
+        if let Some(links) = self.links.as_deref_mut() {
+            links.unknown.remove(&id);
+        }
+    }
+
+    /// Ends all links: the broker stops.
+    pub(in crate::conn) fn close_links(&mut self) {
+        let is_link = |phase| matches!(phase, Phase::Dialling | Phase::AwaitingPeer | Phase::Link);
+        let links: Vec<ConnectionId> =
+            self.table.iter().filter(|(_, connection)| is_link(connection.phase)).map(|(id, _)| id).collect();
+        for id in links {
+            self.close(id);
+        }
+    }
+
+    /// A socket that nobody waits for any more.
+    pub(super) fn close_unused(&mut self, socket: SocketId) {
+        self.operations.push_back(Operation::Close { socket, under_way: UnderWayOn::Nothing });
+    }
+}
