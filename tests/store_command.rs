@@ -6,7 +6,8 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use dunlin::auth::acl::{Actions, Permission, RuleSet};
 use dunlin::ids::{NameKey, PacketId, Qos, SessionId, ShardId, SubscriptionId};
@@ -37,6 +38,7 @@ impl Data {
             directory.make_log(log).expect("a folder");
             write_log(&directory, log);
         }
+        release(directory);
         Self(path)
     }
 
@@ -183,8 +185,23 @@ fn queued(session: SessionId, message: MessageId, packet_id: Option<PacketId>) -
     })
 }
 
+/// Held while a process begins: until it is another program, it has every lock that a test here has.
+static BEGINNING: Mutex<()> = Mutex::new(());
+
+fn begin(command: &mut Command) -> Child {
+    let _alone = BEGINNING.lock().unwrap_or_else(PoisonError::into_inner);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs")
+}
+
+/// Nobody has the directory any more, not even a process that a test beside this one begins.
+fn release(directory: Directory) {
+    let _alone = BEGINNING.lock().unwrap_or_else(PoisonError::into_inner);
+    drop(directory);
+}
+
 fn dunlin(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_dunlin")).args(arguments).output().expect("the binary runs")
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dunlin"));
+    begin(command.args(arguments).stdin(Stdio::null())).wait_with_output().expect("it ends")
 }
 
 fn text(bytes: &[u8]) -> &str {
@@ -257,8 +274,7 @@ fn an_export_has_everything_and_each_line_is_json() {
 /// Runs `dunlin store import` with these lines on its standard input.
 fn import(lines: &str, path: &Path) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dunlin"));
-    let command = command.args(["store", "import"]).arg(path).stdin(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("the binary runs");
+    let mut child = begin(command.args(["store", "import"]).arg(path).stdin(Stdio::piped()));
     // One that ends early does not take all of it.
     let _ = child.stdin.take().expect("it is piped").write_all(lines.as_bytes());
     child.wait_with_output().expect("it ends")
@@ -402,7 +418,7 @@ fn a_directory_that_cannot_be_looked_at_says_why_in_one_line() {
     let copy_path = held.path_of(StoreFile::ManifestCopy);
     fs::write(&manifest_path, &newer).unwrap();
     fs::write(&copy_path, newer).unwrap();
-    drop(held);
+    release(held);
     refused(&["store", "check", data.path()], "was written by a newer dunlin: it has format 99");
     fs::write(&manifest_path, vec![0; 4096]).unwrap();
     fs::remove_file(copy_path).unwrap();
@@ -433,7 +449,7 @@ fn one_copy_of_the_manifest_is_enough_and_a_lost_one_is_told() {
         assert_eq!(directory.manifest().expect("both are whole").expect("a manifest").manifest.epoch, 2);
         directory.write_manifest(&manifest()).expect("written");
     }
-    drop(directory);
+    release(directory);
     fs::remove_file(&paths[0]).expect("it was there");
     let output = dunlin(&["store", "check", data.path()]);
     let shown = text(&output.stdout);

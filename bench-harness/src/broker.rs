@@ -305,11 +305,11 @@ fn greet(address: SocketAddr) -> std::io::Result<Result<(), String>> {
     Ok(if answer == [0x20, 2, 0, 0] { Ok(()) } else { Err(format!("it refuses a CONNECT: {answer:02x?}")) })
 }
 
-/// One that nobody has now, below those that the system gives to clients: one of a cell before may still hold such a port. Another
-/// program may take it before the broker does; the broker then says so.
+/// One that nobody has now, below those that the system gives to clients: one of a cell before may still hold such a port. And below
+/// those of tests of the broker, which may run beside this. Another program may take it before the broker does; the broker then says so.
 fn free_port() -> std::io::Result<u16> {
-    let first = 20_000 + (std::process::id() % 10_000) as u16;
-    let listener = (first..32_000).find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok());
+    let first = 12_000 + (std::process::id() % 6_000) as u16;
+    let listener = (first..20_000).find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok());
     listener.ok_or_else(|| std::io::ErrorKind::AddrInUse.into()).and_then(|listener| Ok(listener.local_addr()?.port()))
 }
 

@@ -187,10 +187,9 @@ impl Scenario {
     }
 
     /// `messages` retained ones, then a subscriber that wants them all, again and again: unmeasured, while the generator
-    /// makes its books, then measured, then as often as fills a second of what others notice.
-    pub(crate) fn retained_sweep(messages: u32) -> Self {
+    /// makes its books, then measured, then until it is `sweeps`, while others are watched.
+    pub(crate) fn retained_sweep(messages: u32, sweeps: usize) -> Self {
         const WRITERS: u32 = 10;
-        const AGAIN: usize = 12;
         const LIMIT_S: u32 = 15;
         let pace = Publish::paced("kept/%r", Pace::Window(20));
         let publishing = Publish { retain: Some(true), targets: Some(messages), target_order: Some("in_turn"), ..pace };
@@ -204,7 +203,8 @@ impl Scenario {
             Stage { seconds: Some(3.0), ..Stage::new(REST, "hold") },
             Stage { await_deliveries: Some(LIMIT_S), ..of(Stage::new("warm up", "ramp")) },
         ];
-        for name in std::iter::once(MEASURED).chain(["sweep again"; AGAIN - 1]).chain([LAST_SWEEP]) {
+        let again = std::iter::repeat_n("sweep again", sweeps - 2);
+        for name in std::iter::once(MEASURED).chain(again).chain([LAST_SWEEP]) {
             stages.push(of(Stage::new("leave", "drop")));
             stages.push(of(Stage::new(name, "resume")).awaited(LIMIT_S));
         }
@@ -425,7 +425,7 @@ mod tests {
             Scenario::pairs(500, 0, Pace::Window(16), 2.0),
             Scenario::star(1, 1_000, 0, Pace::Window(8), 2.0),
             Scenario::wildcards(1_000, 1, 2.0),
-            Scenario::retained_sweep(100_000),
+            Scenario::retained_sweep(100_000, 13),
             Scenario::offline_backlog(1_000, 100),
             Scenario::kept(KeptLoad { publishers: 16, window: 4, payload: 100 }, 2.0, 1_000),
             Scenario::idle(15_000),
