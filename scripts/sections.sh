@@ -18,8 +18,9 @@ begin_sections() {
 }
 
 end_sections() {
-    local pid running
-    for pid in "${lanes[@]}"; do
+    local one pid running
+    for one in "${lanes[@]}"; do
+        pid=${one%%:*}
         # A lane is a process group of its own: what its section has started goes with it.
         kill -TERM -- "-$pid" 2>/dev/null || continue
         wait "$pid" 2>/dev/null || true
@@ -94,7 +95,7 @@ begin_lane() {
         renice -n "$niceness" -p "$BASHPID" >/dev/null
         "$function"
     ) &
-    lanes+=("$!")
+    lanes+=("$!:$name")
     set +m
 }
 
@@ -104,13 +105,18 @@ after() {
     until cut -f 4 "$sections_dir/results" | grep -qxF -- "$1" || grep -qxF -- "$2" "$sections_dir/ended"; do sleep 1; done
 }
 
-# join_lanes: waits for all that were begun.
+# join_lanes [NAME...]: waits for these lanes, or for all that were begun.
 join_lanes() {
-    local pid
-    for pid in "${lanes[@]}"; do
-        wait "$pid" || printf '0\t1\t0\t%s\n' "a lane has ended early, with status $?" >>"$sections_dir/results"
+    local one others=()
+    for one in "${lanes[@]}"; do
+        if [ $# -gt 0 ] && [[ " $* " != *" ${one#*:} "* ]]; then
+            others+=("$one")
+            continue
+        fi
+        wait "${one%%:*}" ||
+            printf '0\t1\t0\t%s\n' "the lane ${one#*:} has ended early, with status $?" >>"$sections_dir/results"
     done
-    lanes=()
+    lanes=("${others[@]}")
 }
 
 # end_of_sections: the summary. Fails if a section has, or if there was none.
