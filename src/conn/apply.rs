@@ -35,6 +35,7 @@ impl Connections {
                 Effect::Hold { connection } => self.hold(connection),
                 Effect::Release { connection } => self.release_held(connection),
                 Effect::Close { connection, reason } => self.begin_lingering(connection, reason),
+                Effect::EndLink { .. } => {} // nobody has links yet
             }
         }
     }

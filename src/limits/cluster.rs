@@ -67,3 +67,5 @@ pub const LINK_REDIAL_MAX_MS: u64 = 1_000;
 pub const LINK_SECRET_MIN_BYTES: usize = 16;
 /// Shared subscriptions of which one message between two nodes names the receiver as the one that delivers.
 pub const LINK_GROUPS_MAX: usize = 4_096;
+/// Filters of which a peer that knows nothing yet is told in one turn, or that are forgotten of one that is gone: as many as any other page has.
+pub const INTEREST_PAGE_FILTERS: usize = 256;
