@@ -69,6 +69,9 @@ impl ShardId {
         self.0 as usize
     }
 
+    /// The shard that speaks for its node to others of a cluster, and is told of the cluster.
+    pub const SPEAKER: Self = Self(0);
+
     /// Whether this stands for the process of another node of a cluster, on a node with so many `shards`.
     pub const fn is_slot(self, shards: usize) -> bool {
         self.index() >= shards

@@ -84,3 +84,5 @@ pub const ENGINE_SERVERS_MAX: usize = 16;
 /// Longest wait for the engine, in milliseconds: for a connection, and for an answer. A server that takes longer is given up, and another one asked, before
 /// beats are missed ([`UNHEARD_MS`]).
 pub const ENGINE_TIMEOUT_MS: u64 = 2_000;
+/// Filters of which a peer that knows nothing yet is told in one turn, or that are forgotten of one that is gone: as many as any other page has.
+pub const INTEREST_PAGE_FILTERS: usize = 256;

@@ -93,6 +93,10 @@ impl Shard {
             }
             Command::SetListener { .. } | Command::ChangeListeners => Reply::Done, // the edge has seen to it
             Command::UseCluster(view) => self.use_cluster(turn, view),
+            Command::ForgetSlot(slot) => match self.begin_forgetting(turn, request, slot) {
+                Ok(()) => return, // it is answered when all have
+                Err(reply) => reply,
+            },
             Command::Counts => Reply::Counts(Box::new(self.report(edge.transport()))),
             Command::ListClients { after, limit, filter } => self.list_clients(&filter, after, (limit, edge)),
             Command::DescribeClient { client_id } => self.describe_client(turn.now, &client_id, edge),

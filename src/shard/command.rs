@@ -19,7 +19,7 @@ use crate::auth::acl::RuleSet;
 use crate::auth::operator_bans::OperatorBans;
 use crate::auth::{BanList, Profiles};
 use crate::cluster::ClusterView;
-use crate::ids::Qos;
+use crate::ids::{Qos, ShardId};
 use crate::session::Message;
 use crate::telemetry::Report;
 use crate::time::Timestamp;
@@ -59,6 +59,9 @@ pub enum Command {
     /// The cluster is as this says from now on. Goes to shard 0, which tells the others. Answered by [`Reply::Done`], or by
     /// [`Reply::Refused`] on any other shard.
     UseCluster(Arc<ClusterView>),
+    /// Forget all that the process with this slot was interested in: it is gone, and in no view any more. Goes to shard 0, which has the others do so.
+    /// Answered by [`Reply::Done`] when nothing of it is left anywhere, or by [`Reply::Refused`] or [`Reply::NotNow`].
+    ForgetSlot(ShardId),
     /// What has happened and what is held. Answered by [`Reply::Counts`].
     Counts,
     /// A page of the sessions of this shard. Answered by [`Reply::Clients`].

@@ -12,7 +12,7 @@ use super::tail::{TailFilters, TailedMessage};
 use crate::auth::Ask;
 use crate::cluster::ClusterView;
 use crate::codec::{ReasonCode, Version};
-use crate::ids::{ConnectionId, MessageId, PacketId, Qos, SessionId};
+use crate::ids::{ConnectionId, MessageId, PacketId, Qos, SessionId, ShardId};
 use crate::store::LogOutput;
 use crate::telemetry::{CloseReason, CountsByListener, DropReason, PauseReason, Verbosity};
 
@@ -94,6 +94,13 @@ pub enum Effect {
         connection: ConnectionId,
         /// Why.
         reason: CloseReason,
+    },
+    /// A peer has said what it cannot mean: the links between it and this node end.
+    EndLink {
+        /// Of its process.
+        slot: ShardId,
+        /// What it was.
+        fault: PeerFault,
     },
 }
 
@@ -303,6 +310,23 @@ pub struct PublishSeen {
     pub payload_bytes: u64,
 }
 
+/// What a peer, another node of the cluster, has said wrongly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PeerFault {
+    /// It cannot have applied that.
+    #[error("the peer says that it has applied what it was not told, or less than before")]
+    Applied,
+    /// Its numbers go back.
+    #[error("the peer's announcements go back")]
+    Announced,
+    /// An interest in a filter that cannot have it.
+    #[error("the peer announces an interest that no node has")]
+    Interest,
+    /// What has not its turn, or is not for this shard.
+    #[error("the peer says what has not its turn")]
+    Order,
+}
+
 /// The first messages of a session's queue are to come back into memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskRead {
@@ -348,6 +372,8 @@ pub struct Effects {
     pub replies: Vec<(RequestId, Reply)>,
     /// Questions to others, each answered by `Input::Verdict` or not at all. They stay until they are taken out.
     pub asks: Vec<Ask>,
+    /// Peers that wait for this node before each SUBACK from now on: its listeners may be open when all do. They stay until they are taken out.
+    pub counted_by: Vec<ShardId>,
     /// The cluster as it is from now on, where that is news. It stays until it is taken out.
     pub view: Option<Arc<ClusterView>>,
     /// The packet that was taken last takes several turns: what its client sends behind it, the end of its connection

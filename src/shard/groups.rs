@@ -302,10 +302,10 @@ impl Router {
 
     /// Returns whether that was new.
     fn update_group(&mut self, turn: &mut Turn<'_>, clients: &mut Clients, place: Place, online: bool) -> bool {
-        let Some(interest) = self.index.set_online(place.entry, place.position, online) else { return false };
+        let Some(change) = self.index.set_online(place.entry, place.position, online) else { return false };
         let mut text = String::new();
         self.index.filter_text(place.entry, &mut text);
-        self.announce(turn, clients, &text, interest);
+        self.announce(turn, clients, &text, change);
         true
     }
 }

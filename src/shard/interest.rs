@@ -2,7 +2,8 @@
 //!
 //! A SUBACK leaves only after every other shard has applied the announcements that were made up to its SUBSCRIBE:
 //! whoever publishes after seeing the SUBACK reaches the subscriber. Announcements are numbered; a peer says up to
-//! which number it has applied them, which is enough because the mesh keeps order.
+//! which number it has applied them, which is enough because the mesh keeps order. On a node of a cluster the place of shard 0 stands for
+//! the other nodes, see `fence`.
 
 use std::collections::VecDeque;
 
@@ -29,9 +30,11 @@ pub(super) struct PendingSubAck {
 #[derive(Debug)]
 pub(super) struct Announcements {
     announced: u64,
-    /// What each shard has applied; this shard's own place is always up to date.
+    /// What each shard has applied; this shard's own place is up to date, unless other nodes have to know as well.
     applied: Vec<u64>,
     own: ShardId,
+    /// Whether its place is set from outside: other nodes have to know as well.
+    is_fenced: bool,
     pending: VecDeque<(u64, PendingSubAck)>,
     released: u64,
 }
@@ -39,13 +42,20 @@ pub(super) struct Announcements {
 impl Announcements {
     /// Nothing announced yet. `own` is this shard, which never waits for itself.
     pub(super) fn new(own: ShardId, shards: usize) -> Self {
-        Self { announced: 0, applied: vec![0; shards], own, pending: VecDeque::new(), released: 0 }
+        Self { announced: 0, applied: vec![0; shards], own, is_fenced: false, pending: VecDeque::new(), released: 0 }
     }
 
-    /// The number of the next announcement. With one shard there is nobody to tell, and so no number.
+    /// From now on this shard's own place is set by [`Self::applied`] as well.
+    pub(super) const fn wait_for_fence(&mut self) {
+        self.is_fenced = true;
+    }
+
+    /// The number of the next announcement. With one shard and no other node there is nobody to tell, and so no number.
     pub(super) fn next_number(&mut self) -> u64 {
         self.announced += 1;
-        self.applied[self.own.index()] = self.announced;
+        if !self.is_fenced {
+            self.applied[self.own.index()] = self.announced;
+        }
         self.announced
     }
 

@@ -69,6 +69,8 @@ pub fn encode(now: Now, message: &MeshMessage, bytes: &[u8], out: &mut LinkOut) 
         | MeshMessage::PeerRoom { .. }
         | MeshMessage::PeerStored { .. }
         | MeshMessage::TellInterest { .. }
+        | MeshMessage::ForgetSlot { .. }
+        | MeshMessage::SlotForgotten { .. }
         | MeshMessage::ToldInterest { .. } => {}
     }
 }

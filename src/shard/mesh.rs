@@ -227,6 +227,16 @@ pub enum MeshMessage {
         /// Which part.
         told: InterestTold,
     },
+    /// All that the process with this slot was interested in is to be forgotten; sent by shard 0.
+    ForgetSlot {
+        /// Its slot, which no view has any more.
+        slot: ShardId,
+    },
+    /// The sender knows nothing of the slot's process any more; sent to shard 0.
+    SlotForgotten {
+        /// As it was told.
+        slot: ShardId,
+    },
     /// The sender, a peer, has applied all that it was told until it was told that this was all.
     Synced,
     /// The sender, a peer, waits for this node before each SUBACK from now on.
@@ -238,7 +248,7 @@ pub enum MeshMessage {
 pub enum InterestTold {
     /// This filter, `$share/...` included, is among it.
     Filter(Box<str>),
-    /// That was a page.
+    /// There is more: the next page has to be asked for.
     Page,
     /// That was all.
     All,

@@ -9,7 +9,7 @@
 //!
 //! Reading order: [`input`], [`effects`], [`mesh`] (all that can happen, come out, be said); then `packets`, `connect`, `publish`,
 //! `mounts`, `deliver`, `crowd`, `fanouts`, `queue`, `room`, `hold_back`, `pace`, `profiled`, `pauses`, `hearing`, `groups`, `ack`, `waiting`, `forwards`, `subscribe`, `requests`, `verdict`, `reauthentication`, `access`, `principal`, `recent_decisions`, `rights`, `owners`, `flapping`, `held_packets`, `review`,
-//! `end`, `drain`, `shutdown`, `teardown`, `work`, `disk_queues`, `log_room`, `full_disk`, `restored_log`, `restore`, `lost_messages`, `reshard`, `sys`, `client_events`, `lifecycle`, `losses`, `report`; `sampled`, `spans`, `span_points` (sampled messages); `nodes`, `link_words` (other nodes of a cluster); `answer`, `looked_up`, `audience`, `top`, `traffic`, `topics_seen` (what others ask).
+//! `end`, `drain`, `shutdown`, `teardown`, `work`, `disk_queues`, `log_room`, `full_disk`, `restored_log`, `restore`, `lost_messages`, `reshard`, `sys`, `client_events`, `lifecycle`, `losses`, `report`; `sampled`, `spans`, `span_points` (sampled messages); `nodes`, `speaker`, `fence`, `passed_on`, `forget_slot`, `peer_words`, `link_words` (other nodes of a cluster); `answer`, `looked_up`, `audience`, `top`, `traffic`, `topics_seen` (what others ask).
 
 mod access;
 mod ack;
@@ -28,7 +28,9 @@ mod drain;
 pub mod effects;
 mod end;
 mod fanouts;
+mod fence;
 mod flapping;
+mod forget_slot;
 mod forwards;
 mod full_disk;
 mod groups;
@@ -50,7 +52,9 @@ mod nodes;
 mod owners;
 mod pace;
 mod packets;
+mod passed_on;
 mod pauses;
+mod peer_words;
 mod places;
 mod policy;
 mod principal;
@@ -81,6 +85,7 @@ mod shown_properties;
 mod shutdown;
 mod span_points;
 mod spans;
+mod speaker;
 mod subscribe;
 mod sys;
 mod tail;
@@ -109,7 +114,7 @@ use crate::time::{Deadline, Now};
 pub use certificates::CertificatesEnd;
 pub use command::{ClientCursor, Command, Reply, RequestId, SessionFate};
 pub use drain::DrainPlan;
-pub use effects::{DiskRead, Effect, Effects, Encoded, Event, PublishSeen};
+pub use effects::{DiskRead, Effect, Effects, Encoded, Event, PeerFault, PublishSeen};
 pub use holdings::Holdings;
 pub use input::{ConnectInfo, Input, UserNameBasis, WillChange};
 pub use lost_messages::StartRecords;
@@ -251,7 +256,12 @@ impl Shard {
             || !self.clients.events.is_empty()
             || self.clients.access.has_reviews()
             || self.clients.traffic.is_ending();
-        has_work || !self.commands.is_empty() || is_closing || self.delivers_to_many() || has_released
+        has_work
+            || !self.commands.is_empty()
+            || is_closing
+            || self.delivers_to_many()
+            || has_released
+            || self.has_work_for_peers()
     }
 
     /// Whether a message is on its way to more subscribers than one turn serves: [`Input::Deliver`] goes on with it, and so does
@@ -338,8 +348,13 @@ impl Shard {
                 self.clients.confirm(confirmation);
                 self.clients.send_ready_acks(turn, confirmation.token.connection);
             }
+            said @ (MeshMessage::Interest { .. } | MeshMessage::Applied { .. } | MeshMessage::GroupRoom { .. })
+                if from.is_slot(self.clients.settings.shards) =>
+            {
+                self.handle_word_of_nodes(turn, from, said);
+            }
             MeshMessage::Interest { number, filter, interest } => {
-                self.router.apply_interest(turn, from, number, &filter, interest);
+                self.router.apply_interest(turn, from, (number, &filter), interest);
             }
             MeshMessage::Applied { number } => {
                 self.router.announcements.applied(from, number);
@@ -388,6 +403,7 @@ impl Shard {
         self.work(turn);
         self.review_subscriptions(turn);
         self.advance_command(turn);
+        self.go_on_for_peers(turn);
         self.clients.traffic.end_some();
         self.publish_waiting_events(turn);
     }

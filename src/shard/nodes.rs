@@ -1,34 +1,58 @@
 //! What a shard knows of the other nodes of a cluster.
 //!
-//! Owns: the view that holds ([`Nodes`]).
+//! Owns: the view that holds, and how far each new peer has been told what this shard is interested in ([`Nodes`]).
 //! Always holds: shard 0 is told first, and passes the view on before all that is about it; a shard that finds a slot in a set of shards knows
-//! which process is meant. Without a cluster there is nothing here, and nothing is asked.
-//! Leaves to others: who is in the view (`cluster`), links and their frames (`conn`, `link_words`).
+//! which process is meant. Without a cluster there is nothing here, and nothing is asked. What a peer says wrongly ends its links and changes nothing.
+//! Leaves to others: what shard 0 says for all of its node (`speaker`, `peer_words`), who is in the view (`cluster`), links and their frames (`conn`, `link_words`).
 
 use std::sync::Arc;
 
-use super::{MeshMessage, Reply, Shard, Turn};
+use super::forget_slot::Forgetting;
+use super::speaker::Speaker;
+use super::{Effect, InterestTold, MeshMessage, Reply, Shard, Turn};
 use crate::cluster::ClusterView;
 use crate::ids::{ShardId, ShardSet};
-use crate::topic::SubscribedFilter;
-
-/// The shard that speaks for its node: it is told of the cluster, and tells peers what all shards are interested in.
-const SPEAKER: ShardId = ShardId(0);
+use crate::limits::INTEREST_PAGE_FILTERS;
+use crate::store::LogRoom;
+use crate::topic::{InterestCursor, Scan, SubscribedFilter};
 
 /// See the module's text.
 #[derive(Debug)]
 pub(super) struct Nodes {
     /// What holds now.
     pub view: Arc<ClusterView>,
+    /// Of shard 0 alone.
+    pub speaker: Option<Speaker>,
+    /// Where the next page begins of what a peer is told.
+    told: Vec<(ShardId, InterestCursor)>,
+    /// Peers that are gone.
+    pub forgetting: Forgetting,
+}
+
+impl Nodes {
+    /// The next page of what this shard's sessions are interested in, for a peer.
+    pub(super) fn tell_page(&mut self, peer: ShardId, tell: impl FnOnce(&mut InterestCursor) -> Scan) -> InterestTold {
+        let at = self.told.iter().position(|(known, _)| *known == peer).unwrap_or_else(|| {
+            self.told.push((peer, InterestCursor::default()));
+            self.told.len() - 1
+        });
+        match tell(&mut self.told[at].1) {
+            Scan::More => InterestTold::Page,
+            Scan::Done => {
+                self.told.swap_remove(at);
+                InterestTold::All
+            }
+        }
+    }
 }
 
 impl Shard {
     /// The cluster is as `view` says from now on.
     pub(super) fn use_cluster(&mut self, turn: &mut Turn<'_>, view: Arc<ClusterView>) -> Reply {
-        if self.clients.id != SPEAKER {
+        if self.clients.id != ShardId::SPEAKER {
             return Reply::Refused("shard 0 is told of the cluster, and tells the others");
         }
-        for shard in ShardSet::all_but(SPEAKER, self.clients.settings.shards).iter() {
+        for shard in ShardSet::all_but(ShardId::SPEAKER, self.clients.settings.shards).iter() {
             turn.fx.mesh.push(shard, MeshMessage::View(Arc::clone(&view)));
         }
         self.use_view(turn, view);
@@ -36,18 +60,53 @@ impl Shard {
     }
 
     fn use_view(&mut self, turn: &mut Turn<'_>, view: Arc<ClusterView>) {
-        let own = ShardSet::first(self.clients.settings.shards);
-        assert!(view.slots().and(own).is_empty(), "a slot is no shard of this node");
+        let shards = self.clients.settings.shards;
+        assert!(view.slots().and(ShardSet::first(shards)).is_empty(), "a slot is no shard of this node");
         turn.fx.view = Some(Arc::clone(&view));
-        match &mut self.router.nodes {
-            Some(nodes) => nodes.view = view,
-            none => *none = Some(Box::new(Nodes { view })),
+        let is_speaker = self.clients.id == ShardId::SPEAKER;
+        let now = view.slots();
+        let before = self.router.nodes.as_ref().map(|nodes| nodes.view.slots()).unwrap_or_default();
+        let nodes = self.router.nodes.get_or_insert_with(|| {
+            let speaker = is_speaker.then(|| Speaker::new(shards));
+            Box::new(Nodes { view: Arc::clone(&view), speaker, told: Vec::new(), forgetting: Forgetting::default() })
+        });
+        nodes.view = view;
+        nodes.told.retain(|(peer, _)| now.contains(*peer));
+        if let Some(speaker) = &mut nodes.speaker {
+            before.without(now).iter().for_each(|gone| speaker.end(gone));
+            now.without(before).iter().for_each(|new| speaker.begin(new));
+            self.router.announcements.wait_for_fence();
+            self.answer_behind_fence(turn);
+        }
+        for gone in before.without(now).iter() {
+            self.note_room_of_log(turn, gone, LogRoom::Enough);
+        }
+    }
+
+    /// Whether a turn would go on with what peers are told, or what is forgotten of them.
+    pub(super) fn has_work_for_peers(&self) -> bool {
+        let Some(nodes) = self.router.nodes.as_deref() else { return false };
+        !nodes.forgetting.is_empty()
+            || nodes.speaker.as_ref().is_some_and(|speaker| speaker.is_telling(&self.clients.log_rooms))
+    }
+
+    /// One turn's part of it.
+    pub(super) fn go_on_for_peers(&mut self, turn: &mut Turn<'_>) {
+        if self.router.nodes.is_some() {
+            self.go_on_telling(turn);
+            self.go_on_forgetting(turn);
         }
     }
 
     /// What shards say of other nodes, or other nodes of themselves.
     #[cold]
     pub(super) fn handle_word_of_nodes(&mut self, turn: &mut Turn<'_>, from: ShardId, message: MeshMessage) {
+        if from.is_slot(self.clients.settings.shards) {
+            if let Err(fault) = self.handle_word_of_peer(turn, from, message) {
+                turn.fx.list.push(Effect::EndLink { slot: from, fault });
+            }
+            return;
+        }
         match message {
             MeshMessage::View(view) => self.use_view(turn, view),
             MeshMessage::PeerInterest { peer, number, filter, interest } => {
@@ -55,13 +114,30 @@ impl Shard {
                 self.router.index.apply_remote(peer, &filter, interest);
                 turn.fx.mesh.push(from, MeshMessage::PeerApplied { number });
             }
+            MeshMessage::PeerApplied { number } => self.note_applied_for_peers(turn, from, number),
             MeshMessage::PeerRoom { peer, key, room } => {
                 if let Some(group) = self.router.index.group_by_key(key) {
                     self.router.index.set_remote_room(group, peer, room);
                 }
             }
-            // Nobody here has passed anything on, asked a peer, or told one all of its interest.
+            MeshMessage::TellInterest { peer } => self.tell_interest(turn, peer),
+            MeshMessage::ToldInterest { peer, told } => self.router.take_told(turn, peer, told),
+            MeshMessage::ForgetSlot { slot } => self.forget(slot),
+            MeshMessage::SlotForgotten { slot } => self.note_forgotten(turn, from, slot),
+            // No shard asks a peer anything yet, and peers' words come from peers.
             _ => {}
         }
+    }
+
+    /// Shard 0 asks for a page of what this shard's sessions are interested in.
+    fn tell_interest(&mut self, turn: &mut Turn<'_>, peer: ShardId) {
+        let Some(nodes) = self.router.nodes.as_deref_mut() else { return };
+        let told = nodes.tell_page(peer, |cursor| {
+            self.router.index.own_interest_page(cursor, INTEREST_PAGE_FILTERS, |filter| {
+                let told = InterestTold::Filter(filter.into());
+                turn.fx.mesh.push(ShardId::SPEAKER, MeshMessage::ToldInterest { peer, told });
+            })
+        });
+        turn.fx.mesh.push(ShardId::SPEAKER, MeshMessage::ToldInterest { peer, told });
     }
 }

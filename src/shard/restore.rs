@@ -115,8 +115,8 @@ impl Router {
             let session = clients.sessions.get_mut(id);
             session.subscriptions.set(Place { entry: inserted.entry, position: inserted.position });
             session.subscriptions_bytes += text.len() as u32;
-            if let Some(interest) = inserted.change {
-                self.announce(turn, clients, text, interest);
+            if let Some(change) = inserted.change {
+                self.announce(turn, clients, text, change);
             }
         }
         // A member is taken to be online when it subscribes.

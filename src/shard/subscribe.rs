@@ -20,7 +20,7 @@ use crate::session::{Link, Place, Replay};
 use crate::store::format::LogRecord;
 use crate::store::{Position, Urgency};
 use crate::telemetry::{CloseReason, RequestRefusal, Verbosity};
-use crate::topic::{Interest, SubscribedFilter, Subscriber, TopicError};
+use crate::topic::{Interest, InterestChange, SubscribedFilter, Subscriber, TopicError};
 
 const EMPTY_FILTER: &str = "an empty topic filter";
 const NO_FILTER: &str = "a topic filter that is none";
@@ -290,8 +290,8 @@ impl Router {
             let inserted = self.index.insert(filter, subscriber, session.counts_as_durable);
             session.subscriptions.set(Place { entry: inserted.entry, position: inserted.position });
             self.inserted_meanwhile += usize::from(!clients.sessions.ended().is_empty());
-            if let Some(interest) = inserted.change {
-                self.announce(turn, clients, requested.filter, interest);
+            if let Some(change) = inserted.change {
+                self.announce(turn, clients, requested.filter, change);
             }
             inserted.entry
         };
@@ -341,15 +341,18 @@ impl Router {
         ReasonCode::Success
     }
 
-    /// Tells the other shards what this one is interested in now.
-    pub(super) fn announce(&mut self, turn: &mut Turn<'_>, clients: &mut Clients, filter: &str, interest: Interest) {
+    /// Tells the other shards, and other nodes, what this one is interested in now.
+    pub(super) fn announce(&mut self, turn: &mut Turn<'_>, clients: &Clients, filter: &str, change: InterestChange) {
         let others = ShardSet::all_but(clients.id, clients.settings.shards);
-        if others.is_empty() {
+        if others.is_empty() && self.nodes.is_none() {
             return;
         }
         let number = self.announcements.next_number();
         for shard in others.iter() {
-            turn.fx.mesh.push(shard, MeshMessage::Interest { number, filter: filter.into(), interest });
+            turn.fx.mesh.push(shard, MeshMessage::Interest { number, filter: filter.into(), interest: change.now });
+        }
+        if self.nodes.is_some() {
+            self.tell_peers(turn, filter, change, number);
         }
     }
 
@@ -357,12 +360,13 @@ impl Router {
     pub(super) fn apply_interest(
         &mut self,
         turn: &mut Turn<'_>,
-
         from: ShardId,
-        number: u64,
-        filter: &str,
+        (number, filter): (u64, &str),
         interest: Interest,
     ) {
+        if self.nodes.is_some() && self.apply_interest_as_speaker(turn, from, (number, filter), interest) {
+            return;
+        }
         let filter = SubscribedFilter::parse(filter, u16::MAX).expect("the announcing shard has checked it");
         self.index.apply_remote(from, &filter, interest);
         turn.fx.mesh.push(from, MeshMessage::Applied { number });

@@ -112,8 +112,8 @@ impl Router {
         if let Some(moved) = removed.moved {
             clients.sessions.get_mut(moved).subscriptions.set(place);
         }
-        if let (Some(interest), Some(filter)) = (removed.change, removed.filter) {
-            self.announce(turn, clients, &filter, interest);
+        if let (Some(change), Some(filter)) = (removed.change, removed.filter) {
+            self.announce(turn, clients, &filter, change);
         }
     }
 }

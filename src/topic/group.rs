@@ -287,10 +287,9 @@ impl Group {
         self.remote.iter().any(|remote| remote.shard == shard)
     }
 
-    /// The interest of this shard and some others.
-    pub(super) fn interest_among(&self, shards: ShardSet) -> Interest {
-        let (mut online, mut total) = (self.online.len() as u32, self.members.len() as u32);
-        let mut durable = self.durable > 0;
+    /// The interest of some other shards, and of this one if it wanted `own`.
+    pub(super) fn interest_with(&self, own: Interest, shards: ShardSet) -> Interest {
+        let Interest::Shared { mut online, mut total, mut durable } = own else { return own };
         for remote in self.remote.iter().filter(|remote| shards.contains(remote.shard)) {
             (online, total) = (online.saturating_add(remote.online), total.saturating_add(remote.total));
             durable |= remote.is_durable;
@@ -520,9 +519,15 @@ mod tests {
         group.apply_remote(ShardId(0), ShardId(1), (2, 5), false);
         group.apply_remote(ShardId(0), ShardId(9), (7, 7), true);
         let here = ShardSet::first(2);
-        assert_eq!(group.interest_among(here), Interest::Shared { online: 4, total: 7, durable: true });
+        assert_eq!(
+            group.interest_with(group.interest(), here),
+            Interest::Shared { online: 4, total: 7, durable: true }
+        );
         let everywhere = ShardSet(u64::MAX);
-        assert_eq!(group.interest_among(everywhere), Interest::Shared { online: 11, total: 14, durable: true });
+        assert_eq!(
+            group.interest_with(group.interest(), everywhere),
+            Interest::Shared { online: 11, total: 14, durable: true }
+        );
         let (mut among, mut all) = (Vec::new(), Vec::new());
         for _ in 0..44 {
             among.push(format!("{:?}", group.pick_among(here).unwrap()));

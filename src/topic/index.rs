@@ -9,7 +9,7 @@ use super::group::{Group, MemberRoom, Pick};
 use super::literal::{LiteralKey, Literals};
 use super::matches::Matches;
 use super::name::TopicName;
-use super::subscribers::{Interest, Subscriber, SubscriberLists, Subscribers};
+use super::subscribers::{Interest, InterestChange, Subscriber, SubscriberLists, Subscribers};
 use super::table::{Keys, StripedTable};
 use super::trie::{FilterEnd, Trie};
 
@@ -55,7 +55,7 @@ pub struct Inserted {
     /// The subscriber's position in it, until a removal moves it.
     pub position: u32,
     /// What to tell the other shards, if this shard's interest changed.
-    pub change: Option<Interest>,
+    pub change: Option<InterestChange>,
 }
 
 /// What a removal did.
@@ -64,7 +64,7 @@ pub struct Removed {
     /// The session whose subscription is now at the position that was freed.
     pub moved: Option<SessionId>,
     /// What to tell the other shards, if this shard's interest changed.
-    pub change: Option<Interest>,
+    pub change: Option<InterestChange>,
     /// The filter as in SUBSCRIBE, for telling it; the entry may be gone. `Some` exactly if `change` is.
     pub filter: Option<String>,
 }
@@ -197,7 +197,7 @@ impl SubscriptionIndex {
     }
 
     /// Notes whether the client of a member of a shared subscription is connected. Changes nothing for a plain filter.
-    pub fn set_online(&mut self, entry: EntryId, position: u32, online: bool) -> Option<Interest> {
+    pub fn set_online(&mut self, entry: EntryId, position: u32, online: bool) -> Option<InterestChange> {
         let Stored::Group(group) = entry.stored() else { return None };
         let before = self.interest(entry);
         self.with_group(group, |group| group.set_online(position, online));
@@ -576,8 +576,8 @@ impl SubscriptionIndex {
         result
     }
 
-    fn change_since(&self, before: Interest, entry: EntryId) -> Option<Interest> {
-        Some(self.interest(entry)).filter(|&now| now != before)
+    fn change_since(&self, before: Interest, entry: EntryId) -> Option<InterestChange> {
+        Some(InterestChange { before, now: self.interest(entry) }).filter(|change| change.now != before)
     }
 }
 

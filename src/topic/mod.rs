@@ -43,4 +43,4 @@ pub use matches::Matches;
 pub use name::{TopicError, TopicName, TopicOwner, holds_control_characters};
 pub use remote_walk::InterestCursor;
 pub use retained::{Cursor, RetainedTree, Scan};
-pub use subscribers::{Interest, Subscriber};
+pub use subscribers::{Interest, InterestChange, Subscriber};

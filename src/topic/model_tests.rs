@@ -259,13 +259,13 @@ impl Model {
     }
 
     /// The announced change is the true one; tells it to the other shards, sometimes twice.
-    fn check_change(&mut self, shard: usize, filter: &str, before: Interest, change: Option<Interest>) {
-        let after = self.interest_of(shard, filter);
-        assert_eq!(change, Some(after).filter(|&after| after != before), "{filter}");
+    fn check_change(&mut self, shard: usize, filter: &str, before: Interest, change: Option<InterestChange>) {
+        let now = self.interest_of(shard, filter);
+        assert_eq!(change, Some(InterestChange { before, now }).filter(|_| now != before), "{filter}");
         for other in (0..SHARDS).filter(|&other| other != shard && Some(other) != self.absent) {
             for _ in 0..=self.random.below(2) {
                 if let Some(change) = change {
-                    self.indexes[other].apply_remote(ShardId(shard as u8), &parse(filter), change);
+                    self.indexes[other].apply_remote(ShardId(shard as u8), &parse(filter), change.now);
                 }
             }
         }

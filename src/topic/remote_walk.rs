@@ -140,23 +140,32 @@ impl SubscriptionIndex {
 
     /// What this shard and some others want of a filter, as one: what a node says to other nodes.
     pub fn interest_among(&self, filter: &SubscribedFilter<'_>, shards: ShardSet) -> Interest {
-        let own = self.find(filter).map(|entry| self.interest(entry));
-        if filter.share.is_some() {
-            let nobody = Interest::Shared { online: 0, total: 0, durable: false };
-            let Some(entry) = self.find(filter) else { return nobody };
-            return self.group(entry).interest_among(shards);
+        let nothing = match filter.share {
+            Some(_) => Interest::Shared { online: 0, total: 0, durable: false },
+            None => Interest::Plain { any: false, durable: false },
+        };
+        let own = self.find(filter).map_or(nothing, |entry| self.interest(entry));
+        self.interest_with(filter, own, shards)
+    }
+
+    /// The same, if this shard wanted `own`.
+    pub fn interest_with(&self, filter: &SubscribedFilter<'_>, own: Interest, shards: ShardSet) -> Interest {
+        match own {
+            Interest::Shared { .. } => match self.find(filter) {
+                Some(entry) => self.group(entry).interest_with(own, shards),
+                None => own,
+            },
+            Interest::Plain { any, durable } => {
+                let (others, durable_others) = match LiteralKey::of(filter.filter) {
+                    Some(key) => self.literals.interested(key, &self.keys),
+                    None => self.wildcard_shards(filter),
+                };
+                Interest::Plain {
+                    any: any || !others.and(shards).is_empty(),
+                    durable: durable || !durable_others.and(shards).is_empty(),
+                }
+            }
         }
-        let (mut any, mut durable) = match own {
-            Some(Interest::Plain { any, durable }) => (any, durable),
-            _ => (false, false),
-        };
-        let (others, durable_others) = match LiteralKey::of(filter.filter) {
-            Some(key) => self.literals.interested(key, &self.keys),
-            None => self.wildcard_shards(filter),
-        };
-        any |= !others.and(shards).is_empty();
-        durable |= !durable_others.and(shards).is_empty();
-        Interest::Plain { any, durable }
     }
 
     /// Who of a shared subscription gets the next message among the members of this shard and of some others; `None` if

@@ -38,6 +38,15 @@ pub enum Interest {
     },
 }
 
+/// A change of a shard's interest in one entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InterestChange {
+    /// What it was.
+    pub before: Interest,
+    /// What the other shards are to be told.
+    pub now: Interest,
+}
+
 impl Interest {
     /// Whether nobody is interested (any more).
     pub const fn is_nothing(self) -> bool {

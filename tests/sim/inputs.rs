@@ -286,6 +286,7 @@ impl World {
                     self.release_connack(shard, connection)?;
                 }
                 Effect::Close { connection, reason } => self.close(shard, connection, reason)?,
+                Effect::EndLink { .. } => return Err("there is no other node here".to_owned()),
             }
         }
         self.authenticator.last = None;

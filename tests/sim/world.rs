@@ -499,6 +499,8 @@ pub(crate) const fn kind(message: &MeshMessage) -> &'static str {
         MeshMessage::PeerStored { .. } => "PeerStored",
         MeshMessage::TellInterest { .. } => "TellInterest",
         MeshMessage::ToldInterest { .. } => "ToldInterest",
+        MeshMessage::ForgetSlot { .. } => "ForgetSlot",
+        MeshMessage::SlotForgotten { .. } => "SlotForgotten",
         MeshMessage::Synced => "Synced",
         MeshMessage::Counted => "Counted",
     }

@@ -178,7 +178,8 @@ impl World {
                 | Effect::BoundPackets { .. }
                 | Effect::Hold { .. }
                 | Effect::Release { .. }
-                | Effect::Close { .. } => {}
+                | Effect::Close { .. }
+                | Effect::EndLink { .. } => {}
             }
         }
         self.fx.clear();

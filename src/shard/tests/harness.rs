@@ -4,6 +4,7 @@
 //! mesh, store and work run until nothing moves. Mesh, store, work and a peer's socket can be held, and are released in order.
 //! What a peer receives is shown as text, one line a packet, so that a test reads like a transcript.
 
+mod kinds;
 mod restore;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -19,7 +20,7 @@ use crate::ids::{ConnectionId, INTERNAL_LISTENER, MessageId, PacketId, ShardId, 
 use crate::session::{Message, MessageRef};
 use crate::settings::ListenerSettings;
 use crate::shard::{
-    Command, ConnectInfo, DiskRead, Effect, Effects, Event, Input, MeshBatch, MeshMessage, ProcessContext, Reply,
+    Command, ConnectInfo, DiskRead, Effect, Effects, Event, Input, MeshBatch, PeerFault, ProcessContext, Reply,
     RequestId, Settings, Shard, Turn, UserNameBasis,
 };
 use crate::store::format::{InboxCount, LogRecord, Records};
@@ -27,6 +28,7 @@ use crate::store::state::LogState;
 use crate::store::{LogKeeping, LogStart, Position, RecordGroup};
 use crate::telemetry::{CountsByListener, DropReason, TransportCounters};
 use crate::time::Now;
+use kinds::kind;
 
 /// A connection as the test names it.
 pub(super) type Peer = usize;
@@ -92,6 +94,12 @@ pub(super) struct World {
     pub(super) crossed: Vec<&'static str>,
     /// The same whole, with their batches' bytes, once somebody wants them.
     crossed_bytes: Option<Vec<String>>,
+    /// What is for other nodes: the shard that says it, their slot, batches of one message each.
+    pub(super) to_peers: VecDeque<(usize, ShardId, MeshBatch)>,
+    /// Whose links were ended, and why.
+    pub(super) ended_links: Vec<(ShardId, PeerFault)>,
+    /// Peers that have said that they wait for this node.
+    pub(super) counted_by: Vec<ShardId>,
     /// What the edge of which shard was told of the cluster.
     pub(super) views: Vec<(usize, Arc<ClusterView>)>,
     /// Records that went to the stores, as `Debug` names them.
@@ -162,6 +170,9 @@ impl World {
             resumed: VecDeque::new(),
             crossed: Vec::new(),
             crossed_bytes: None,
+            to_peers: VecDeque::new(),
+            ended_links: Vec::new(),
+            counted_by: Vec::new(),
             views: Vec::new(),
             recorded: Vec::new(),
             bodies: BTreeMap::new(),
@@ -676,6 +687,24 @@ impl World {
         }
     }
 
+    /// What a shard says to the others of its node, and to other nodes.
+    fn take_mesh(&mut self, shard: usize) {
+        for (to, batch) in self.fx.mesh.batches() {
+            assert_ne!(to.index(), shard, "a shard sends itself no messages: {batch:?}");
+            for single in batch.singles() {
+                if to.is_slot(self.settings.shards) {
+                    self.to_peers.push_back((shard, to, single));
+                    continue;
+                }
+                self.crossed.push(kind(&single.messages[0]));
+                if let Some(crossed) = &mut self.crossed_bytes {
+                    crossed.push(format!("{shard} to {}: {single:?}", to.0));
+                }
+                self.mesh.push_back((ShardId(shard as u8), to, single));
+            }
+        }
+    }
+
     /// Does what a shard asks for, and says what the sockets did not take.
     fn apply(&mut self, shard: usize) {
         let mut stuck = Vec::new();
@@ -700,6 +729,10 @@ impl World {
                     state.stuck.as_mut().unwrap_or(&mut state.received).extend(bytes);
                     continue;
                 }
+                Effect::EndLink { slot, fault } => {
+                    self.ended_links.push((slot, fault));
+                    continue;
+                }
                 Effect::Close { connection, reason } => {
                     let state = &mut self.peers[connection.slot as usize];
                     assert!(state.closed.is_none(), "closed twice");
@@ -718,16 +751,7 @@ impl World {
                 out.extend_from_slice(&self.fx.payloads[payload as usize]);
             }
         }
-        for (to, batch) in self.fx.mesh.batches() {
-            assert_ne!(to.index(), shard, "a shard sends itself no messages: {batch:?}");
-            for single in batch.singles() {
-                self.crossed.push(kind(&single.messages[0]));
-                if let Some(crossed) = &mut self.crossed_bytes {
-                    crossed.push(format!("{shard} to {}: {single:?}", to.0));
-                }
-                self.mesh.push_back((ShardId(shard as u8), to, single));
-            }
-        }
+        self.take_mesh(shard);
         self.take_log(shard);
         self.reads.extend(self.fx.reads.drain(..).map(|read| (shard, read)));
         self.events.append(&mut self.fx.events);
@@ -735,6 +759,7 @@ impl World {
             self.lost_by_listener.add(lost);
         }
         self.asks.append(&mut self.fx.asks);
+        self.counted_by.append(&mut self.fx.counted_by);
         self.views.extend(self.fx.view.take().map(|view| (shard, view)));
         self.fx.clear();
         self.shards[shard].handle(&mut Turn { now: self.now, fx: &mut self.fx }, Input::Flushed);
@@ -744,29 +769,6 @@ impl World {
                 .handle(&mut Turn { now: self.now, fx: &mut self.fx }, Input::Blocked { connection, bytes });
         }
         assert!(self.fx.list.is_empty(), "a blocked socket is no reason to send");
-    }
-}
-
-const fn kind(message: &MeshMessage) -> &'static str {
-    match message {
-        MeshMessage::Publish { .. } => "Publish",
-        MeshMessage::Barrier { .. } => "Barrier",
-        MeshMessage::Stored { .. } => "Stored",
-        MeshMessage::Interest { .. } => "Interest",
-        MeshMessage::Applied { .. } => "Applied",
-        MeshMessage::RetainedDeleted { .. } => "RetainedDeleted",
-        MeshMessage::GroupRoom { .. } => "GroupRoom",
-        MeshMessage::LogRoom { .. } => "LogRoom",
-        MeshMessage::Report(_) => "Report",
-        MeshMessage::View(_) => "View",
-        MeshMessage::PeerInterest { .. } => "PeerInterest",
-        MeshMessage::PeerApplied { .. } => "PeerApplied",
-        MeshMessage::PeerRoom { .. } => "PeerRoom",
-        MeshMessage::PeerStored { .. } => "PeerStored",
-        MeshMessage::TellInterest { .. } => "TellInterest",
-        MeshMessage::ToldInterest { .. } => "ToldInterest",
-        MeshMessage::Synced => "Synced",
-        MeshMessage::Counted => "Counted",
     }
 }
 

@@ -88,6 +88,8 @@ fn every_word_comes_as_it_was_said() {
         MeshMessage::PeerRoom { peer: SLOT, key: 3, room: MemberRoom::Full },
         MeshMessage::PeerStored { peer: SLOT, number: AckNumber(1), reception: Reception::Taken },
         MeshMessage::TellInterest { peer: SLOT },
+        MeshMessage::ForgetSlot { slot: SLOT },
+        MeshMessage::SlotForgotten { slot: SLOT },
         MeshMessage::ToldInterest { peer: SLOT, told: InterestTold::Page },
         MeshMessage::ToldInterest { peer: SLOT, told: InterestTold::Filter("a".into()) },
     ];

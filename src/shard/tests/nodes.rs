@@ -37,7 +37,7 @@ fn the_view_comes_by_shard_0_before_all_that_is_about_it() {
     assert!(matches!(world.ask(1, Command::UseCluster(Arc::clone(&view))), Reply::Refused(_)));
     assert!(world.views.is_empty() && world.shards.iter().all(|shard| shard.router.nodes.is_none()));
     assert_eq!(world.ask(0, Command::UseCluster(Arc::clone(&view))), Reply::Done);
-    assert_eq!(world.crossed, ["View", "View"]);
+    assert_eq!(world.crossed[..2], ["View", "View"]);
     assert_eq!(world.views.drain(..).map(|(shard, _)| shard).collect::<Vec<_>>(), [0, 1, 2]);
     for shard in &world.shards {
         assert_eq!(shard.router.nodes.as_ref().expect("a view").view, view);
@@ -45,24 +45,21 @@ fn the_view_comes_by_shard_0_before_all_that_is_about_it() {
     let next = Arc::new(ClusterView { epoch: 2, ..(*view).clone() });
     assert_eq!(world.ask(0, Command::UseCluster(Arc::clone(&next))), Reply::Done);
     assert!(world.views.iter().all(|(_, view)| *view == next) && world.views.len() == 3);
-}
-
-/// What shard 0 has heard of a peer.
-fn pass_on(world: &mut World, message: MeshMessage) {
-    world.turn(1, Input::Mesh { from: ShardId(0), message, bytes: &[] });
+    assert!(world.ended_links.is_empty());
 }
 
 #[test]
-fn what_shard_0_passes_on_of_a_peer_is_applied_and_answered() {
+fn what_shard_0_hears_of_a_peer_is_passed_on_applied_and_answered() {
     let mut world = World::of(2);
     assert_eq!(world.ask(0, Command::UseCluster(view_of(&[2]))), Reply::Done);
+    world.crossed.clear();
     let peer = ShardId(2);
+    let says = |world: &mut World, message| world.turn(0, Input::Mesh { from: peer, message, bytes: &[] });
     let interest = Interest::Plain { any: true, durable: true };
-    pass_on(&mut world, MeshMessage::PeerInterest { peer, number: 1, filter: "a/+".into(), interest });
+    says(&mut world, MeshMessage::Interest { number: 1, filter: "a/+".into(), interest });
     let interest = Interest::Shared { online: 1, total: 1, durable: false };
-    let filter = "$share/g/t";
-    pass_on(&mut world, MeshMessage::PeerInterest { peer, number: 2, filter: filter.into(), interest });
-    assert_eq!(world.crossed, ["View", "PeerApplied", "PeerApplied"]);
+    says(&mut world, MeshMessage::Interest { number: 2, filter: "$share/g/t".into(), interest });
+    assert_eq!(world.crossed, ["PeerInterest", "PeerApplied", "PeerInterest", "PeerApplied"]);
     let index = &mut world.shards[1].router.index;
     let topic = |text| crate::topic::TopicName::parse(text, 9).unwrap();
     let mut matches = crate::topic::Matches::default();
@@ -72,9 +69,10 @@ fn what_shard_0_passes_on_of_a_peer_is_applied_and_answered() {
     let group = matches.groups[0];
     assert_eq!(index.pick_elsewhere(group), Some(peer));
     let key = index.group_key(group);
-    pass_on(&mut world, MeshMessage::PeerRoom { peer, key, room: MemberRoom::Full });
+    says(&mut world, MeshMessage::GroupRoom { key, room: MemberRoom::Full });
     assert_eq!(world.shards[1].router.index.pick_elsewhere(group), None);
-    pass_on(&mut world, MeshMessage::PeerRoom { peer, key: key ^ 1, room: MemberRoom::Full });
+    says(&mut world, MeshMessage::GroupRoom { key: key ^ 1, room: MemberRoom::Full });
+    assert!(world.ended_links.is_empty());
 }
 
 /// Messages of every kind between two shards; what crossed, byte for byte, and what subscribers got.
