@@ -23,7 +23,7 @@ fn documents(bytes: &[u8]) {
     let members: Vec<NodeId> = map.members().map(|(node, _)| node).collect();
     let mut changes = vec![MapChange::Rebalance, MapChange::Join { name: "one more".to_owned() }];
     for node in members {
-        changes.extend([MapChange::Death(node), MapChange::Leave(node)]);
+        changes.extend([MapChange::Death(node), MapChange::CutOff(node), MapChange::Leave(node)]);
     }
     for change in changes {
         if let Some(changed) = map.after(&change) {

@@ -24,6 +24,7 @@ mod membership;
 mod node;
 mod node_exchange;
 mod owner;
+mod peer_words;
 mod range;
 mod range_log;
 mod reader;
@@ -51,6 +52,7 @@ pub use membership::{ControlPut, Membership, MembershipNews, NodeIdentity, Stand
 pub use node::ClusterNode;
 pub use node_exchange::{EndReason, NodeAsk, NodeNews};
 pub use owner::LogOwner;
+pub use peer_words::PeerWord;
 pub use range::{BootId, Mark, NodeId, NodeSet, RangeCount, RangeId, RangeSet};
 pub use range_log::RangeLog;
 pub use reader::{LogReader, RangeLogEnd};

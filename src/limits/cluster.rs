@@ -26,7 +26,7 @@ pub const STEP_DOWNS_MAX: u32 = 3;
 /// Highest sequence that a range's log is believed to have: a million appends a second reach it in 146,000 years. An engine that tells more is not
 /// heard, so that counting on never overflows.
 pub const RANGE_SEQUENCE_MAX: u64 = 1 << 62;
-/// Longest document of the control store: the map of as many nodes as there may be, with the longest names escaped, and of all ranges has 105,000 bytes.
+/// Longest document of the control store: the map of as many nodes as there may be, with the longest names escaped, and of all ranges has 107,000 bytes.
 pub const CONTROL_DOCUMENT_MAX_BYTES: usize = 128 * 1024;
 /// Longest name of a cluster or a node, address of a link and version: that of a host (RFC 1035) with a port.
 pub const MEMBER_NAME_MAX_BYTES: usize = 255;
@@ -39,6 +39,16 @@ pub const UNHEARD_MS: u64 = 2_700;
 /// A node that did nothing for longer than that was paused, and asks whether it still is who it was before it acknowledges anything. Less than
 /// [`DEATH_MS`] by one beat.
 pub const PAUSE_MS: u64 = 2_000;
+/// Longest time, in milliseconds, that an unheard node serves on until its linked peers have said that they are unheard as well. When the engine is away, nodes notice
+/// within one beat of each other and say so with the next PING. Others may have called the node dead 300 ms after it is unheard, and two live connections
+/// of one client id are promised to end after 4 s.
+pub const UNHEARD_DOUBT_MS: u64 = 1_600;
+/// Beats of a member that this node must have seen since a link between them broke before it says that it does not reach it. A link that can be made again is by
+/// then ([`LINK_REDIAL_MAX_MS`]).
+pub const CUT_OFF_BEATS: u32 = 3;
+/// A member is put out of the map for want of links only when for so long, in milliseconds, the beats of all have said that it is the one who lacks most: time for each of
+/// them to have said whom it does not reach.
+pub const CUT_OFF_MS: u64 = 3_000;
 /// Beats of which it is known when they were sent, until they come back. Older ones say nothing, because the node is unheard long before.
 pub const BEATS_KEPT_MAX: usize = 8;
 /// Changes of the map that wait at one node: each range can be marked and given on, each other node can die, and operators have some.
