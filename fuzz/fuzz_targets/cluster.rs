@@ -1,10 +1,11 @@
-//! Whatever other nodes, the engine or its store say: documents, frames, a handshake, messages of a log.
+//! Whatever other nodes, the engine or its store say: documents, frames, a handshake, messages of a log, retained messages.
 
 #![no_main]
 
 use dunlin::cluster::{
     BootId, ClusterDocument, ClusterMap, LINK_NONCE_BYTES, LinkFrame, LinkHandshake, LinkHello, LinkSecret, LinkSide,
     LinkTexts, LinkTrust, LogAnswer, MapChange, NodeDocument, NodeId, RangeBatch, RangeClaim, RangeId, RangeLog,
+    RetainedEntry, RetainedSubject, RetainedTail,
 };
 use dunlin::codec::Forwarded;
 use dunlin::limits::LINK_FRAME_MAX_BYTES;
@@ -86,11 +87,24 @@ fn log(bytes: &[u8]) {
     }
 }
 
+fn retained(bytes: &[u8]) {
+    let entry = RetainedEntry::read(bytes);
+    if let Ok(entry) = entry {
+        assert_eq!(entry.encode(), bytes);
+    }
+    let (now, seeds) = (Now { mono_ns: 1, unix_ms: 1 }, [1, 2, 3, 4]);
+    let subject = RetainedSubject::of(&seeds, entry.map_or("t", |entry| entry.topic));
+    let mut tail = RetainedTail::<()>::new(seeds);
+    tail.handle_message(subject, 1, bytes, now);
+    assert!(tail.next_news(now).is_some(), "it is told, or told as damaged");
+}
+
 fuzz_target!(|input: &[u8]| {
     let Some((&choice, bytes)) = input.split_first() else { return };
-    match choice % 3 {
+    match choice % 4 {
         0 => documents(bytes),
         1 => frames(bytes),
+        2 => retained(bytes),
         _ => {
             handshake(bytes);
             log(bytes);

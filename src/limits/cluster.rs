@@ -77,3 +77,27 @@ pub const LINK_REDIAL_MAX_MS: u64 = 1_000;
 pub const LINK_SECRET_MIN_BYTES: usize = 16;
 /// Shared subscriptions of which one message between two nodes names the receiver as the one that delivers.
 pub const LINK_GROUPS_MAX: usize = 4_096;
+/// Longest retained message as the engine keeps it: that of the longest packet, with its topic and properties written apart.
+pub const RETAINED_ENTRY_MAX_BYTES: usize = LINK_FRAME_MAX_BYTES;
+/// Seconds after which the engine forgets a deletion: what was deleted is by then in no node's hands any more, and a node that comes back reads all anew.
+pub const RETAINED_DELETED_TTL_S: u64 = 3_600;
+/// Appends of retained messages and looks at them that are on their way to the engine at once: with 32 it takes some 2,000 a second, and more only wait there.
+pub const RETAINED_APPENDS_IN_FLIGHT_MAX: usize = 32;
+/// Time between two appends of one topic whose writers wait for nothing (QoS 0), in milliseconds: what is lost with all nodes at once is a second's worth.
+pub const RETAINED_COALESCE_MS: u64 = 1_000;
+/// Time for which a node keeps the latest write that it has seen on a topic, in milliseconds: an earlier one that overtakes it on the way to the engine is written over.
+pub const RETAINED_KEPT_MS: u64 = 60_000;
+/// Bytes of these writes; beyond it the oldest is forgotten early, and others still have it.
+pub const RETAINED_KEPT_MAX_BYTES: usize = 64 * 1024 * 1024;
+/// A write that has waited for so long, in milliseconds, is compared with what the engine has before it is stored: it can overtake nothing that others
+/// have forgotten ([`RETAINED_KEPT_MS`]), however late it arrives.
+pub const RETAINED_LATE_MS: u64 = 10_000;
+/// Time after which a write that came by a link, and that the engine does not show, is stored by who has got it, in milliseconds: a node that lives has stored it by then,
+/// one that does not is dead.
+pub const RETAINED_ORPHAN_MS: u64 = 5_000;
+/// Delay with which shards are told of a linked node's write, in milliseconds: it comes by the link, with its delivery, and is to be seen once.
+pub const RETAINED_LINKED_MS: u64 = 1_000;
+/// Writes that wait for that; beyond it the oldest is told early, and a subscriber may be shown it as retained instead of live.
+pub const RETAINED_LATE_WRITES_MAX: usize = 10_000;
+/// Topics with writes that the engine has not; beyond it publishers of retained messages are held until half of them are stored: five seconds' worth.
+pub const RETAINED_WAITING_MAX: usize = 10_000;

@@ -9,5 +9,6 @@ mod membership;
 mod node;
 mod owner;
 mod reader;
+mod retained;
 mod script;
 mod view;

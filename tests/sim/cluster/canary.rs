@@ -34,6 +34,10 @@ pub(crate) enum Canary {
     JoinHalfReached,
     /// A node takes whom it does not reach any more for one who is unheard as well.
     ServeAlone,
+    /// Of retained messages: what an earlier write has overtaken is not written over it.
+    OlderWins,
+    /// Of retained messages: every tenth is confirmed before it is stored.
+    AckBeforeAppend,
 }
 
 impl Canary {
@@ -55,6 +59,8 @@ impl Canary {
         Self::JoinHalfReached,
         Self::ServeAlone,
     ];
+    /// Those that break something about retained messages.
+    pub(crate) const RETAINED: [Self; 2] = [Self::OlderWins, Self::AckBeforeAppend];
 }
 
 /// Counts how often a canary could break something.

@@ -12,6 +12,7 @@ mod members;
 mod node;
 mod oracle;
 mod plan;
+mod retained;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
