@@ -1,11 +1,12 @@
-//! Whatever other nodes, the engine or its store say: documents, frames and what they mean to a shard, a handshake, messages of a log.
+//! Whatever other nodes, the engine or its store say: documents, frames and what they mean to a shard, a handshake, messages of a log,
+//! retained messages.
 
 #![no_main]
 
 use dunlin::cluster::{
     BootId, ClusterDocument, ClusterMap, LINK_NONCE_BYTES, LinkFrame, LinkHandshake, LinkHello, LinkInterest, LinkOut,
     LinkPublish, LinkReception, LinkRoom, LinkSecret, LinkSide, LinkTexts, LinkToken, LinkTrust, LogAnswer, MapChange,
-    NodeDocument, NodeId, RangeBatch, RangeClaim, RangeId, RangeLog,
+    NodeDocument, NodeId, RangeBatch, RangeClaim, RangeId, RangeLog, RetainedEntry, RetainedSubject, RetainedTail,
 };
 use dunlin::codec::Forwarded;
 use dunlin::ids::{ClientKey, Qos, ShardId, WriteStamp};
@@ -26,7 +27,7 @@ fn documents(bytes: &[u8]) {
     let members: Vec<NodeId> = map.members().map(|(node, _)| node).collect();
     let mut changes = vec![MapChange::Rebalance, MapChange::Join { name: "one more".to_owned() }];
     for node in members {
-        changes.extend([MapChange::Death(node), MapChange::Leave(node)]);
+        changes.extend([MapChange::Death(node), MapChange::CutOff(node), MapChange::Leave(node)]);
     }
     for change in changes {
         if let Some(changed) = map.after(&change) {
@@ -212,15 +213,28 @@ fn log(bytes: &[u8]) {
     }
 }
 
+fn retained(bytes: &[u8]) {
+    let entry = RetainedEntry::read(bytes);
+    if let Ok(entry) = entry {
+        assert_eq!(entry.encode(), bytes);
+    }
+    let (now, seeds) = (Now { mono_ns: 1, unix_ms: 1 }, [1, 2, 3, 4]);
+    let subject = RetainedSubject::of(&seeds, entry.map_or("t", |entry| entry.topic));
+    let mut tail = RetainedTail::<()>::new(seeds);
+    tail.handle_message(subject, 1, bytes, now);
+    assert!(tail.next_news(now).is_some(), "it is told, or told as damaged");
+}
+
 fuzz_target!(|input: &[u8]| {
     let Some((&choice, bytes)) = input.split_first() else { return };
-    match choice % 4 {
+    match choice % 5 {
         0 => documents(bytes),
         1 => frames(bytes),
         2 => {
             handshake(bytes);
             log(bytes);
         }
-        _ => words(bytes),
+        3 => words(bytes),
+        _ => retained(bytes),
     }
 });

@@ -10,7 +10,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::map::{ClusterMap, MapMember, RangeEntry};
-use super::range::{BootId, NodeId, RangeCount, is_name};
+use super::range::{BootId, NodeId, NodeSet, RangeCount, is_name};
 use crate::limits::CONTROL_DOCUMENT_MAX_BYTES;
 
 /// The format of all documents that is written; the only one so far.
@@ -88,8 +88,14 @@ pub struct NodeDocument {
     pub beat: u64,
     /// Where other nodes reach it.
     pub link: String,
+    /// Where clients reach it that could connect by themselves: the Server Reference of MQTT 5. `None` where none are sent there.
+    pub server: Option<String>,
     /// Of dunlin.
     pub version: String,
+    /// Of the newest map that it had seen.
+    pub epoch: u64,
+    /// Members that beat, and that it does not reach.
+    pub cut_off: NodeSet,
     /// For each range the highest sequence that this node has known its log to have, be it from others; 0 for none. A log that ends before
     /// that has lost its end.
     pub floors: Vec<u64>,
@@ -116,7 +122,10 @@ struct NodeJson {
     boot: String,
     beat: u64,
     link: String,
+    server: Option<String>,
     version: String,
+    epoch: u64,
+    cut_off: Vec<u16>,
     floors: Vec<u64>,
 }
 
@@ -135,6 +144,7 @@ struct MemberJson {
     node: u16,
     name: String,
     leaving: bool,
+    since: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -173,7 +183,10 @@ impl NodeDocument {
             boot: hex(self.boot.0),
             beat: self.beat,
             link: self.link.clone(),
+            server: self.server.clone(),
             version: self.version.clone(),
+            epoch: self.epoch,
+            cut_off: self.cut_off.iter().map(NodeId::get).collect(),
             floors: self.floors.clone(),
         })
     }
@@ -183,9 +196,15 @@ impl NodeDocument {
         let document: NodeJson = read(bytes)?;
         let boot = BootId(from_hex(&document.boot).ok_or(DocumentError::Value("a boot id"))?);
         let (link, version) = (name(document.link)?, name(document.version)?);
+        let server = document.server.map(name).transpose()?;
+        let mut cut_off = NodeSet::default();
+        for node in document.cut_off {
+            cut_off.insert(NodeId::new(node).ok_or(DocumentError::Value("a node that is cut off"))?);
+        }
         let count = u16::try_from(document.floors.len()).ok().and_then(RangeCount::new);
         count.ok_or(DocumentError::Value("the number of floors"))?;
-        Ok(Self { boot, beat: document.beat, link, version, floors: document.floors })
+        let NodeJson { beat, epoch, floors, .. } = document;
+        Ok(Self { boot, beat, link, server, version, epoch, cut_off, floors })
     }
 }
 
@@ -196,6 +215,7 @@ impl ClusterMap {
             node: node.get(),
             name: member.name.clone(),
             leaving: member.is_leaving,
+            since: member.since,
         });
         let entries = self.entries().iter().map(|entry| EntryJson {
             owner: entry.owner.map(NodeId::get),
@@ -216,7 +236,8 @@ impl ClusterMap {
         let node = |number: u16| NodeId::new(number).ok_or(DocumentError::Value("a node"));
         let mut members = Vec::new();
         for member in document.members {
-            members.push((node(member.node)?, MapMember { name: name(member.name)?, is_leaving: member.leaving }));
+            let MemberJson { node: number, leaving: is_leaving, since, .. } = member;
+            members.push((node(number)?, MapMember { name: name(member.name)?, is_leaving, since }));
         }
         let mut entries = Vec::new();
         for entry in document.ranges {

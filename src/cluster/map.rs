@@ -17,6 +17,8 @@ pub struct MapMember {
     pub name: String,
     /// It gives away what it owns, and gets nothing more.
     pub is_leaving: bool,
+    /// Epoch of the first map that had it: who has seen that one or a later knows of it.
+    pub since: u64,
 }
 
 /// Who serves a range now and next, and how far its log has come.
@@ -50,6 +52,8 @@ pub enum MapChange {
     Leave(NodeId),
     /// A member is dead: others own what it owned.
     Death(NodeId),
+    /// Links between a member and others do not stand, though all of them beat: others own what it owned, and it may come back when it reaches all.
+    CutOff(NodeId),
     /// A range is to be given to a member.
     Move {
         /// Which.
@@ -86,6 +90,9 @@ impl ClusterMap {
         if members.len() != listed || names.len() != listed {
             return Err("a member that is there twice");
         }
+        if members.values().any(|member| member.since > epoch) {
+            return Err("a member since a later epoch");
+        }
         if u16::try_from(entries.len()).ok().and_then(RangeCount::new).is_none() {
             return Err("the number of ranges");
         }
@@ -113,6 +120,11 @@ impl ClusterMap {
     /// Who is a member, by number.
     pub fn members(&self) -> impl Iterator<Item = (NodeId, &MapMember)> {
         self.members.iter().map(|(node, member)| (*node, member))
+    }
+
+    /// What is known of a member.
+    pub fn member(&self, node: NodeId) -> Option<&MapMember> {
+        self.members.get(&node)
     }
 
     /// Whether a node is a member.
@@ -147,7 +159,7 @@ impl ClusterMap {
         match change {
             MapChange::Join { name } => map.join(name),
             MapChange::Leave(node) => map.leave(*node),
-            MapChange::Death(node) => map.remove(*node),
+            MapChange::Death(node) | MapChange::CutOff(node) => map.remove(*node),
             MapChange::Move { range, to } => map.plan_move(*range, *to),
             MapChange::GivenUp { range, from } => {
                 if let Some(entry) = map.entry_of(*range, *from)
@@ -177,7 +189,8 @@ impl ClusterMap {
         let free = (1..=NODES_MAX as u16).filter_map(NodeId::new).find(|node| !self.members.contains_key(node));
         let node = self.node_named(name).or(free);
         let Some(node) = node else { return };
-        self.members.insert(node, MapMember { name: name.to_owned(), is_leaving: false });
+        let since = self.members.get(&node).map_or(self.epoch.saturating_add(1), |member| member.since);
+        self.members.insert(node, MapMember { name: name.to_owned(), is_leaving: false, since });
         self.give_away_what_nobody_owns();
     }
 

@@ -2,16 +2,18 @@
 //!
 //! Always holds: a peer is called dead only when its beat has not moved while this node's own beats came back, without a longer gap, over
 //! [`DEATH_MS`]: neither a store that stands still nor a node that was paused calls anybody dead. A beat counts when it is seen in the
-//! store's own order of events, so every beat and every map before it has been seen as well. A node that was paused acknowledges nothing until
-//! a beat that it sent afterwards has come back and it still is who it was.
-//! Leaves to others: the store, the logs of ranges, and what a node that cannot beat does with its clients.
+//! store's own order of events, so every beat and every map before it has been seen as well. Nobody is called dead by a member that he may not know of: then
+//! he cannot know whom to ask before he serves on unheard. A node that was paused acknowledges nothing until
+//! a beat that it sent afterwards has come back and it still is who it was. Who is put out of the map for want of links follows from the documents of
+//! all members alike, and is judged again each time that the change is tried, so that no two put each other out.
+//! Leaves to others: the store, the logs of ranges, links, and what a node that cannot beat does with its clients.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use super::document::{ClusterDocument, ControlKey, DocumentError, NodeDocument};
 use super::map::{ClusterMap, MapChange};
-use super::range::{BootId, NodeId, RangeId};
-use crate::limits::{BEAT_INTERVAL_MS, BEATS_KEPT_MAX, DEATH_MS, MAP_CHANGES_MAX, PAUSE_MS, UNHEARD_MS};
+use super::range::{BootId, NodeId, NodeSet, RangeId};
+use crate::limits::{BEAT_INTERVAL_MS, BEATS_KEPT_MAX, CUT_OFF_MS, DEATH_MS, MAP_CHANGES_MAX, PAUSE_MS, UNHEARD_MS};
 use crate::time::{Deadline, Now};
 
 /// Who a node is.
@@ -23,6 +25,8 @@ pub struct NodeIdentity {
     pub boot: BootId,
     /// Where other nodes reach it.
     pub link: String,
+    /// Where clients reach it that could connect by themselves; see [`NodeDocument::server`].
+    pub server: Option<String>,
     /// Of dunlin.
     pub version: String,
     /// The cluster that it wants to be in, and what one that it founds is like.
@@ -48,6 +52,8 @@ pub enum MembershipNews {
     Map,
     /// A member's beat has stood still; the map is to be changed.
     Dead(NodeId),
+    /// A member lacks more links than any other, or as many and has the higher number; the map is to be changed.
+    CutOff(NodeId),
     /// Another process is this node now. Everything ends.
     Replaced,
     /// It is not a member any more: others own what it owned. It may join again.
@@ -101,6 +107,8 @@ pub struct Membership {
     /// Whether everything that was there at first has been seen.
     is_caught_up: bool,
     is_out: bool,
+    /// It was no member when it came.
+    has_joined: bool,
     founded: Option<ClusterDocument>,
     node: Option<NodeId>,
     map: Option<(u64, ClusterMap)>,
@@ -108,6 +116,11 @@ pub struct Membership {
     peers: BTreeMap<NodeId, PeerBeat>,
     documents: BTreeMap<NodeId, NodeDocument>,
     floors: Vec<u64>,
+    /// Members that this node reaches, and those of them that beat and that it does not.
+    reached: NodeSet,
+    cut_off: NodeSet,
+    /// Who lacks most links, and since which own beat that is so.
+    most_cut: Option<(NodeId, Deadline)>,
     changes: VecDeque<MapChange>,
     /// The cluster's or the map's document was put: until then it may still come back.
     asked_until: Option<Deadline>,
@@ -124,6 +137,7 @@ impl Membership {
             identity,
             is_caught_up: false,
             is_out: false,
+            has_joined: false,
             founded: None,
             node: None,
             map: None,
@@ -131,6 +145,9 @@ impl Membership {
             peers: BTreeMap::new(),
             documents: BTreeMap::new(),
             floors: Vec::new(),
+            reached: NodeSet::default(),
+            cut_off: NodeSet::default(),
+            most_cut: None,
             changes: VecDeque::new(),
             asked_until: None,
             last_tick: None,
@@ -154,7 +171,7 @@ impl Membership {
         self.map.as_ref().map(|(_, map)| map)
     }
 
-    /// What a node has said of itself last, be it dead by now.
+    /// What a member has said of itself last, be it dead by now.
     pub fn document(&self, node: NodeId) -> Option<&NodeDocument> {
         self.documents.get(&node)
     }
@@ -177,6 +194,27 @@ impl Membership {
         } else {
             Standing::Member
         }
+    }
+
+    /// Whether its beats come back, however late they are: then it may call others dead, and says so to its peers.
+    pub fn is_heard(&self, now: Now) -> bool {
+        let last = self.own.heard_at.filter(|_| !self.is_out && self.node.is_some());
+        last.is_some_and(|last| now.ms().saturating_sub(last.0) < UNHEARD_MS)
+    }
+
+    /// When it is not heard any more, unless a beat comes back before.
+    pub fn silent_at(&self) -> Option<Deadline> {
+        self.own.heard_at.map(|at| Deadline(at.0.saturating_add(UNHEARD_MS)))
+    }
+
+    /// Whether this process was no member when it came, and had to join.
+    pub const fn has_joined(&self) -> bool {
+        self.has_joined
+    }
+
+    /// Which members links say are reached, and which of the others beat: the next beat tells these, and a node joins only where it reaches all.
+    pub const fn tell_links(&mut self, reached: NodeSet, cut_off: NodeSet) {
+        (self.reached, self.cut_off) = (reached, cut_off);
     }
 
     /// The lowest sequence that a range's log must reach, as far as anybody has told.
@@ -279,7 +317,10 @@ impl Membership {
             boot: self.identity.boot,
             beat: self.own.sent,
             link: self.identity.link.clone(),
+            server: self.identity.server.clone(),
             version: self.identity.version.clone(),
+            epoch: self.map().map_or(0, ClusterMap::epoch),
+            cut_off: self.cut_off,
             floors: self.floors.clone(),
         };
         Some(ControlPut { key: ControlKey::Node(node), expected: self.own.revision, bytes: document.encode() })
@@ -292,7 +333,7 @@ impl Membership {
         let put = if self.founded.is_none() {
             ControlPut { key: ControlKey::Cluster, expected: 0, bytes: self.identity.cluster.encode() }
         } else {
-            let (expected, map) = self.changed_map()?;
+            let (expected, map) = self.changed_map(now)?;
             ControlPut { key: ControlKey::Map, expected, bytes: map.encode() }
         };
         self.asked_until = Some(now.after_ms(BEAT_INTERVAL_MS));
@@ -300,24 +341,35 @@ impl Membership {
     }
 
     /// The map after the first change that is not made yet, and what it replaces.
-    fn changed_map(&mut self) -> Option<(u64, ClusterMap)> {
+    fn changed_map(&mut self, now: Now) -> Option<(u64, ClusterMap)> {
         let ranges = self.founded.as_ref()?.ranges;
         let (revision, map) = self.map.clone().unwrap_or_else(|| (0, ClusterMap::found(ranges)));
         if self.node.is_none() {
-            return map.after(&MapChange::Join { name: self.identity.name.clone() }).map(|map| (revision, map));
+            self.has_joined = true;
+            let reaches_all = map.members().all(|(node, _)| self.reached.contains(node));
+            let join = MapChange::Join { name: self.identity.name.clone() };
+            return map.after(&join).filter(|_| reaches_all).map(|map| (revision, map));
         }
         while let Some(change) = self.changes.front() {
-            // Who has beaten again meanwhile is not dead.
-            let is_taken_back = match change {
-                MapChange::Death(node) => self.peers.get(node).is_none_or(|peer| peer.still_since.is_none()),
-                _ => false,
-            };
-            if let Some(map) = map.after(change).filter(|_| !is_taken_back) {
+            if let Some(map) = map.after(change).filter(|_| !self.is_taken_back(change, now)) {
                 return Some((revision, map));
             }
             self.changes.pop_front();
         }
         None
+    }
+
+    /// Whether what others have said meanwhile, or that they could not be heard, makes a change void.
+    fn is_taken_back(&self, change: &MapChange, now: Now) -> bool {
+        let is_current = self.own.heard_at.is_some_and(|at| now.ms().saturating_sub(at.0) <= PAUSE_MS);
+        match change {
+            MapChange::Death(node) => {
+                let still_since = self.peers.get(node).and_then(|peer| peer.still_since);
+                !is_current || still_since.is_none_or(|since| now.ms().saturating_sub(since.0) < DEATH_MS)
+            }
+            MapChange::CutOff(node) => !is_current || self.who_lacks_most() != Some(*node),
+            _ => false,
+        }
     }
 
     fn handle_cluster(&mut self, bytes: &[u8]) -> Result<(), String> {
@@ -343,7 +395,10 @@ impl Membership {
             self.handle_own(revision, &document, now);
         }
         self.peers.insert(node, PeerBeat { revision, still_since: None });
-        self.documents.insert(node, document);
+        // A node beats behind the map that has it, in the store's order: what comes from who is out is nobody's word.
+        if self.map().is_none_or(|map| map.has(node)) {
+            self.documents.insert(node, document);
+        }
         Ok(())
     }
 
@@ -372,10 +427,13 @@ impl Membership {
         // Over a gap nobody knows who could have beaten.
         let is_gap = last.is_none_or(|last| now.ms().saturating_sub(last.0) > PAUSE_MS);
         self.look_for_deaths(is_gap, now);
+        self.look_for_cuts(is_gap, now);
     }
 
     fn look_for_deaths(&mut self, is_gap: bool, now: Now) {
         let Some((_, map)) = &self.map else { return };
+        // Who has not seen a map with this node serves on without asking it.
+        let known_since = self.node.and_then(|own| map.member(own)).map_or(u64::MAX, |member| member.since);
         let mut dead = Vec::new();
         for (node, _) in map.members().filter(|(node, _)| Some(*node) != self.node) {
             // A member that has never beaten stands still as well.
@@ -384,7 +442,8 @@ impl Membership {
                 Some(since) if !is_gap => since,
                 _ => *peer.still_since.insert(Deadline(now.ms())),
             };
-            if now.ms().saturating_sub(since.0) >= DEATH_MS {
+            let may_be_called_dead = self.documents.get(&node).is_none_or(|document| document.epoch >= known_since);
+            if now.ms().saturating_sub(since.0) >= DEATH_MS && may_be_called_dead {
                 dead.push(node);
             }
         }
@@ -393,6 +452,35 @@ impl Membership {
                 self.news.push_back(MembershipNews::Dead(node));
             }
         }
+    }
+
+    fn look_for_cuts(&mut self, is_gap: bool, now: Now) {
+        let most = self.who_lacks_most();
+        let since = match (self.most_cut, most) {
+            (_, None) => None,
+            (Some((before, since)), Some(node)) if before == node && !is_gap => Some((node, since)),
+            (_, Some(node)) => Some((node, Deadline(now.ms()))),
+        };
+        self.most_cut = since;
+        if let Some((node, since)) = since
+            && now.ms().saturating_sub(since.0) >= CUT_OFF_MS
+            && !self.changes.contains(&MapChange::CutOff(node))
+            && self.request(MapChange::CutOff(node))
+        {
+            self.news.push_back(MembershipNews::CutOff(node));
+        }
+    }
+
+    /// The member that lacks links to most others, by what any of the two says; of several the one with the highest number.
+    fn who_lacks_most(&self) -> Option<NodeId> {
+        let map = self.map()?;
+        let says = |node: NodeId, of: NodeId| self.documents.get(&node).is_some_and(|d| d.cut_off.contains(of));
+        let lacks = |node: NodeId| {
+            let others = map.members().filter(|(other, _)| *other != node);
+            others.filter(|(other, _)| says(node, *other) || says(*other, node)).count()
+        };
+        let counts = map.members().map(|(node, _)| (lacks(node), node));
+        counts.max().filter(|(count, _)| *count > 0).map(|(_, node)| node)
     }
 
     fn handle_map(&mut self, revision: u64, bytes: &[u8]) -> Result<(), String> {
@@ -405,6 +493,8 @@ impl Membership {
                 peer.still_since = None;
             }
         }
+        // Whoever gets the number of one that is gone says something of itself first.
+        self.documents.retain(|node, _| map.has(*node));
         let named = map.node_named(&self.identity.name);
         self.map = Some((revision, map));
         self.asked_until = None;

@@ -2,7 +2,7 @@
 //!
 //! Owns: which range a client id belongs to ([`RangeCount`]); the documents that all nodes read, and every change that one of them may make
 //! ([`ClusterMap`], [`Membership`]), and a node's part in it, which puts all that together ([`ClusterNode`]); a range's log, written by one owner ([`LogOwner`]) and read by the next ([`LogReader`]); what nodes say to each
-//! other ([`LinkFrame`]), how it arrives once and in order ([`LinkOut`]) and how they know each other ([`LinkHandshake`]); what a node tells its shards of all that ([`ClusterView`]).
+//! other ([`LinkFrame`]), how it arrives once and in order ([`LinkOut`]) and how they know each other ([`LinkHandshake`]); what a node tells its shards of all that ([`ClusterView`]); retained messages, which every node has ([`RetainedTail`]).
 //! Always holds: the log itself is the lock. Whoever owns a range by the map serves it only after its MARK was appended right behind all that it has
 //! read, and an acknowledgement counts only when everything before it in the run of that MARK has one. So two nodes may both take
 //! themselves for the owner, and never both be acknowledged.
@@ -25,9 +25,13 @@ mod membership;
 mod node;
 mod node_exchange;
 mod owner;
+mod peer_words;
 mod range;
 mod range_log;
 mod reader;
+mod retained;
+mod retained_entry;
+mod retained_topic;
 mod run;
 #[cfg(test)]
 mod tests;
@@ -53,8 +57,11 @@ pub use membership::{ControlPut, Membership, MembershipNews, NodeIdentity, Stand
 pub use node::ClusterNode;
 pub use node_exchange::{EndReason, NodeAsk, NodeNews};
 pub use owner::LogOwner;
+pub use peer_words::PeerWord;
 pub use range::{BootId, Mark, NodeId, NodeSet, RangeCount, RangeId, RangeSet};
 pub use range_log::RangeLog;
 pub use reader::{LogReader, RangeLogEnd};
+pub use retained::{RetainedAnswer, RetainedAppend, RetainedAsk, RetainedNews, RetainedTail};
+pub use retained_entry::{RETAINED_FORMAT, RetainedBody, RetainedEntry, RetainedEntryError, RetainedSubject};
 pub use run::LogDamage;
 pub use view::{ClusterView, NodeStanding, PeerProcess, PeerSlots, RangePlace};

@@ -2,7 +2,8 @@
 //!
 //! Owns: which log is claimed, given up and claimed again, and when ([`HeldRange`]); the slots of peers.
 //! Always holds: a range is [`RangePlace::Here`] only while its log is this node's, and is claimed or given on only when the clients that it had
-//! were closed. What became durable while the node was paused is told when it knows that it still is who it was. Answers and messages of an earlier
+//! were closed. A node that is unheard serves on only while every other member is linked and says that it is unheard as well: whoever could have the map changed
+//! says otherwise for longer than [`UNHEARD_DOUBT_MS`]. Once it was alone it stays so until a beat comes back. What became durable while the node was paused is told when it knows that it still is who it was. Answers and messages of an earlier
 //! attempt to own a range are nothing to a later one.
 //! Leaves to others: the engine's protocol and time-outs (the edge), what records mean (`store`), clients (`shard`), links.
 //!
@@ -18,11 +19,12 @@ use super::exchange::{LogAnswer, LossReason, RangeClaim, RangeNews};
 use super::map::{ClusterMap, MapChange};
 use super::membership::{Membership, MembershipNews, NodeIdentity, Standing};
 use super::node_exchange::{EndReason, NodeAsk, NodeNews};
-use super::range::{BootId, Mark, NodeId, RangeId, RangeSet};
+use super::peer_words::{KnownPeer, PeerWord};
+use super::range::{BootId, Mark, NodeId, NodeSet, RangeId, RangeSet};
 use super::range_log::RangeLog;
 use super::view::{ClusterView, NodeStanding, PeerProcess, PeerSlots, RangePlace};
 use crate::ids::ShardId;
-use crate::limits::RANGE_RETRY_MS;
+use crate::limits::{RANGE_RETRY_MS, UNHEARD_DOUBT_MS};
 use crate::time::{Deadline, Now};
 
 /// A range that this node owns by the map, or is about to give up.
@@ -67,7 +69,17 @@ pub struct ClusterNode {
     to_forget: Vec<ShardId>,
     ends: Option<EndReason>,
     slots: PeerSlots,
-    peers: BTreeMap<NodeId, (BootId, ShardId)>,
+    peers: BTreeMap<NodeId, KnownPeer>,
+    /// As it was when it was looked at last.
+    standing: Standing,
+    /// It is unheard, and since then not everybody says the same of himself.
+    doubt_since: Option<Deadline>,
+    /// Others may have taken over what it owned.
+    is_alone: bool,
+    /// What its peers are told of it.
+    is_heard: bool,
+    /// This process has asked for its share of the ranges.
+    has_asked_share: bool,
     view: Option<Arc<ClusterView>>,
     wants_watch: bool,
     news: VecDeque<NodeNews>,
@@ -90,6 +102,11 @@ impl ClusterNode {
             ends: None,
             slots: PeerSlots::new(shards),
             peers: BTreeMap::new(),
+            standing: Standing::Joining,
+            doubt_since: None,
+            is_alone: false,
+            is_heard: false,
+            has_asked_share: false,
             view: None,
             wants_watch: true,
             news: VecDeque::new(),
@@ -155,9 +172,11 @@ impl ClusterNode {
     /// When there will be something to ask or tell without anything that comes.
     pub fn next_deadline(&self) -> Option<Deadline> {
         let logs = self.held.values().flat_map(|held| held.log.next_deadline().into_iter().chain(held.again_at));
-        let serves = self.view.as_ref().is_some_and(|view| view.standing == NodeStanding::Serves);
-        let unheard = self.membership.unheard_at().filter(|_| serves);
-        logs.chain(self.membership.next_deadline()).chain(unheard).min().filter(|_| self.phase == NodePhase::Runs)
+        let unheard = self.membership.unheard_at().filter(|_| self.standing == Standing::Member);
+        let silent = self.membership.silent_at().filter(|_| self.is_heard);
+        let alone = self.doubt_since.filter(|_| !self.is_alone).map(|at| Deadline(at.0 + UNHEARD_DOUBT_MS));
+        let others = unheard.into_iter().chain(silent).chain(alone);
+        logs.chain(self.membership.next_deadline()).chain(others).min().filter(|_| self.phase == NodePhase::Runs)
     }
 
     /// Time has passed.
@@ -199,6 +218,13 @@ impl ClusterNode {
     /// The shards have closed all clients of these ranges.
     pub fn handle_closed(&mut self, ranges: RangeSet) {
         self.closing = self.closing.without(ranges);
+    }
+
+    /// What links say of the process that has a slot. Of one that is gone it says nothing any more.
+    pub fn handle_peer(&mut self, slot: ShardId, says: PeerWord) {
+        if let Some(peer) = self.peers.values_mut().find(|peer| peer.slot == slot) {
+            peer.handle(says);
+        }
     }
 
     /// The shards have forgotten the process that had a slot.
@@ -263,15 +289,24 @@ impl ClusterNode {
             self.hear_membership(news);
         }
         if self.phase == NodePhase::Clears && self.closing.is_empty() {
+            // Peers that are gone may come back under the slots that they had: shards hear first that they are gone.
+            self.judge_standing(now);
+            self.tell_view();
             self.membership = Membership::new(self.identity.clone());
-            (self.phase, self.wants_watch) = (NodePhase::Runs, true);
+            (self.phase, self.wants_watch, self.has_asked_share) = (NodePhase::Runs, true, false);
         }
         if self.phase == NodePhase::Runs {
             self.hear_logs(now);
             self.claim(now);
-            self.know_peers();
+            self.know_peers(now);
+            self.ask_for_share(now);
         }
-        self.tell_view(now);
+        self.judge_standing(now);
+        self.tell_view();
+        let is_heard = self.phase == NodePhase::Runs && self.membership.is_heard(now);
+        if std::mem::replace(&mut self.is_heard, is_heard) != is_heard {
+            self.news.push_back(NodeNews::Heard(is_heard));
+        }
         let to_close = std::mem::take(&mut self.to_close);
         if !to_close.is_empty() {
             self.news.push_back(NodeNews::CloseRanges(to_close));
@@ -284,6 +319,7 @@ impl ClusterNode {
         match news {
             MembershipNews::Map => {}
             MembershipNews::Dead(node) => self.news.push_back(NodeNews::Dead(node)),
+            MembershipNews::CutOff(node) => self.news.push_back(NodeNews::CutOff(node)),
             MembershipNews::Expelled => {
                 self.give_all_up();
                 self.phase = NodePhase::Clears;
@@ -305,8 +341,8 @@ impl ClusterNode {
         for range in ranges {
             self.drop_range(range);
         }
-        for (_, slot) in std::mem::take(&mut self.peers).into_values() {
-            self.lose_slot(slot);
+        for peer in std::mem::take(&mut self.peers).into_values() {
+            self.lose_slot(peer.slot);
         }
     }
 
@@ -451,52 +487,99 @@ impl ClusterNode {
     }
 
     /// Gives slots to the processes of members, and takes them from those that are gone.
-    fn know_peers(&mut self) {
+    fn know_peers(&mut self, now: Now) {
         let Some(map) = self.membership.map() else { return };
         let own = self.membership.node();
-        let boots: BTreeMap<NodeId, BootId> = map
+        let seen: BTreeMap<NodeId, (BootId, u64)> = map
             .members()
             .filter(|(node, _)| Some(*node) != own)
-            .filter_map(|(node, _)| Some((node, self.membership.document(node)?.boot)))
+            .filter_map(|(node, _)| self.membership.document(node).map(|document| (node, document)))
+            .map(|(node, document)| (node, (document.boot, document.beat)))
             .collect();
-        let gone: Vec<NodeId> = self
-            .peers
-            .iter()
-            .filter(|(node, (boot, _))| boots.get(node) != Some(boot))
-            .map(|(node, _)| *node)
-            .collect();
+        let is_gone = |node: &NodeId, boot| seen.get(node).is_none_or(|(now_has, _)| *now_has != boot);
+        let gone: Vec<NodeId> =
+            self.peers.iter().filter(|(node, peer)| is_gone(node, peer.boot)).map(|(node, _)| *node).collect();
         for node in gone {
-            let (_, slot) = self.peers.remove(&node).expect("it is there");
-            self.lose_slot(slot);
+            let peer = self.peers.remove(&node).expect("it is there");
+            self.lose_slot(peer.slot);
         }
-        for (node, boot) in boots {
-            if !self.peers.contains_key(&node)
-                && let Some(slot) = self.slots.take(node, boot)
-            {
-                self.peers.insert(node, (boot, slot));
+        for (node, (boot, beat)) in seen {
+            if let Some(peer) = self.peers.get_mut(&node) {
+                peer.see_beat(beat, now);
+            } else if let Some(slot) = self.slots.take(node, boot) {
+                self.peers.insert(node, KnownPeer::new((boot, slot), beat, now));
+            }
+        }
+        let (mut reached, mut cut_off) = (NodeSet::default(), NodeSet::default());
+        for (node, peer) in &self.peers {
+            if peer.is_linked() {
+                reached.insert(*node);
+            } else if peer.is_cut_off(now) {
+                cut_off.insert(*node);
+            }
+        }
+        self.membership.tell_links(reached, cut_off);
+    }
+
+    /// What is known of each other member by its links; `None` where its process is not known.
+    fn others(&self) -> impl Iterator<Item = Option<&KnownPeer>> {
+        let members = self.membership.map().into_iter().flat_map(ClusterMap::members);
+        let others = members.filter(|(node, _)| Some(*node) != self.membership.node());
+        others.map(|(node, _)| self.peers.get(&node))
+    }
+
+    /// A process that has come, or owns nothing, asks for ranges once everybody waits for it before a SUBACK. One that cannot be linked gets none.
+    fn ask_for_share(&mut self, now: Now) {
+        let (Some(map), Some(own)) = (self.membership.map(), self.membership.node()) else { return };
+        let is_counted = self.others().all(|peer| peer.is_some_and(KnownPeer::has_counted));
+        if self.has_asked_share || !is_counted || self.membership.standing(now) != Standing::Member {
+            return;
+        }
+        let owns = map.entries().iter().any(|entry| entry.owner == Some(own) || entry.next == Some(own));
+        let is_due = self.membership.has_joined() || !owns;
+        self.has_asked_share = !is_due || self.membership.request(MapChange::Rebalance);
+    }
+
+    /// Whether it may serve on although its beats do not come back.
+    fn judge_standing(&mut self, now: Now) {
+        self.standing = self.standing(now);
+        match self.standing {
+            Standing::Member | Standing::Joining | Standing::Out => (self.doubt_since, self.is_alone) = (None, false),
+            // What was doubtful before a pause is not less so behind it.
+            Standing::Paused => {}
+            Standing::Unheard if self.is_alone => {}
+            Standing::Unheard => {
+                let is_anybody_linked = self.others().flatten().any(KnownPeer::is_linked);
+                if is_anybody_linked && self.others().all(|peer| peer.is_some_and(KnownPeer::is_unheard)) {
+                    self.doubt_since = None;
+                    return;
+                }
+                let since = *self.doubt_since.get_or_insert(now.after_ms(0));
+                self.is_alone = !is_anybody_linked || now.ms().saturating_sub(since.0) >= UNHEARD_DOUBT_MS;
             }
         }
     }
 
     /// Tells the shards what has changed for them.
-    fn tell_view(&mut self, now: Now) {
-        let view = self.make_view(now);
+    fn tell_view(&mut self) {
+        let view = self.make_view();
         if view.is_some() && view.as_ref() != self.view.as_deref() {
             self.view = view.map(Arc::new);
             self.news.extend(self.view.clone().map(NodeNews::View));
         }
     }
 
-    fn make_view(&self, now: Now) -> Option<ClusterView> {
+    fn make_view(&self) -> Option<ClusterView> {
         let ranges = self.membership.cluster()?.ranges;
         let map = self.membership.map();
-        let standing = match self.standing(now) {
+        let standing = match self.standing {
             Standing::Member => NodeStanding::Serves,
             Standing::Paused => NodeStanding::Paused,
+            Standing::Unheard if !self.is_alone => NodeStanding::Serves,
             Standing::Joining | Standing::Unheard | Standing::Out => NodeStanding::Alone,
         };
         let mut peers: Vec<PeerProcess> =
-            self.peers.iter().filter_map(|(node, process)| self.peer_process(map?, *node, *process)).collect();
+            self.peers.iter().filter_map(|(node, peer)| self.peer_process(map?, *node, peer)).collect();
         peers.sort_by_key(|peer| peer.slot);
         Some(ClusterView {
             epoch: map.map_or(0, ClusterMap::epoch),
@@ -508,9 +591,10 @@ impl ClusterNode {
     }
 
     /// `None` where its document has no address: it cannot be linked.
-    fn peer_process(&self, map: &ClusterMap, node: NodeId, (boot, slot): (BootId, ShardId)) -> Option<PeerProcess> {
-        let at = self.membership.document(node)?.link.parse().ok()?;
-        let (_, member) = map.members().find(|(number, _)| *number == node)?;
-        Some(PeerProcess { node, boot, slot, at, name: member.name.clone(), server: None })
+    fn peer_process(&self, map: &ClusterMap, node: NodeId, peer: &KnownPeer) -> Option<PeerProcess> {
+        let document = self.membership.document(node)?;
+        let at = document.link.parse().ok()?;
+        let (name, server) = (map.member(node)?.name.clone(), document.server.clone());
+        Some(PeerProcess { node, boot: peer.boot, slot: peer.slot, at, name, server })
     }
 }

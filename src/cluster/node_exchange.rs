@@ -34,6 +34,8 @@ pub enum NodeNews {
     /// Shards and links go by this view from now on. It comes before the clients of ranges are closed, and behind what makes a range
     /// [`Here`](super::RangePlace::Here).
     View(Arc<ClusterView>),
+    /// What PINGs on links and their answers say of this node from now on; at first that it is not heard.
+    Heard(bool),
     /// Close all clients of these ranges without another word about them; [`ClusterNode::handle_closed`](super::ClusterNode::handle_closed) when that is done.
     CloseRanges(RangeSet),
     /// The process of a slot is gone: forget it; [`ClusterNode::handle_forgotten`](super::ClusterNode::handle_forgotten) when that is done.
@@ -72,6 +74,8 @@ pub enum NodeNews {
     },
     /// A member's beat has stood still; the map is to be changed.
     Dead(NodeId),
+    /// A member beats, and lacks more links than any other, or as many and has the higher number; the map is to be changed.
+    CutOff(NodeId),
     /// This node is not a member any more. It forgets everything and begins anew once its clients are closed.
     Expelled,
     /// The process has nothing to do here any more: nothing is asked or told behind it.

@@ -111,6 +111,9 @@ impl fmt::Display for NodeId {
 pub struct NodeSet(u64);
 
 impl NodeSet {
+    /// Nobody.
+    pub const EMPTY: Self = Self(0);
+
     /// Puts a node in.
     pub const fn insert(&mut self, node: NodeId) {
         self.0 |= 1 << (node.0 - 1);

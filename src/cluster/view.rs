@@ -47,7 +47,7 @@ pub struct PeerProcess {
 /// Whether a node may hear its clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeStanding {
-    /// It is a member, or nobody can say otherwise.
+    /// It is a member, or nobody can say otherwise: its beats do not come back, and every other member says on its links that its own do not either.
     Serves,
     /// Its beats do not come back, and others may have taken over what it owned: it closes its clients.
     Alone,

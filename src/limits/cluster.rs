@@ -28,7 +28,7 @@ pub const STEP_DOWNS_MAX: u32 = 3;
 /// Highest sequence that a range's log is believed to have: a million appends a second reach it in 146,000 years. An engine that tells more is not
 /// heard, so that counting on never overflows.
 pub const RANGE_SEQUENCE_MAX: u64 = 1 << 62;
-/// Longest document of the control store: the map of as many nodes as there may be, with the longest names escaped, and of all ranges has 105,000 bytes.
+/// Longest document of the control store: the map of as many nodes as there may be, with the longest names escaped, and of all ranges has 107,000 bytes.
 pub const CONTROL_DOCUMENT_MAX_BYTES: usize = 128 * 1024;
 /// Longest name of a cluster or a node, address of a link and version: that of a host (RFC 1035) with a port.
 pub const MEMBER_NAME_MAX_BYTES: usize = 255;
@@ -41,6 +41,16 @@ pub const UNHEARD_MS: u64 = 2_700;
 /// A node that did nothing for longer than that was paused, and asks whether it still is who it was before it acknowledges anything. Less than
 /// [`DEATH_MS`] by one beat.
 pub const PAUSE_MS: u64 = 2_000;
+/// Longest time, in milliseconds, that an unheard node serves on until its linked peers have said that they are unheard as well. When the engine is away, nodes notice
+/// within one beat of each other and say so with the next PING. Others may have called the node dead 300 ms after it is unheard, and two live connections
+/// of one client id are promised to end after 4 s.
+pub const UNHEARD_DOUBT_MS: u64 = 1_600;
+/// Beats of a member that this node must have seen since a link between them broke before it says that it does not reach it. A link that can be made again is by
+/// then ([`LINK_REDIAL_MAX_MS`]).
+pub const CUT_OFF_BEATS: u32 = 3;
+/// A member is put out of the map for want of links only when for so long, in milliseconds, the beats of all have said that it is the one who lacks most: time for each of
+/// them to have said whom it does not reach.
+pub const CUT_OFF_MS: u64 = 3_000;
 /// Beats of which it is known when they were sent, until they come back. Older ones say nothing, because the node is unheard long before.
 pub const BEATS_KEPT_MAX: usize = 8;
 /// Changes of the map that wait at one node: each range can be marked and given on, each other node can die, and operators have some.
@@ -86,3 +96,27 @@ pub const ENGINE_SERVERS_MAX: usize = 16;
 pub const ENGINE_TIMEOUT_MS: u64 = 2_000;
 /// Filters of which a peer that knows nothing yet is told in one turn, or that are forgotten of one that is gone: as many as any other page has.
 pub const INTEREST_PAGE_FILTERS: usize = 256;
+/// Longest retained message as the engine keeps it: that of the longest packet, with its topic and properties written apart.
+pub const RETAINED_ENTRY_MAX_BYTES: usize = LINK_FRAME_MAX_BYTES;
+/// Seconds after which the engine forgets a deletion: what was deleted is by then in no node's hands any more, and a node that comes back reads all anew.
+pub const RETAINED_DELETED_TTL_S: u64 = 3_600;
+/// Appends of retained messages and looks at them that are on their way to the engine at once: with 32 it takes some 2,000 a second, and more only wait there.
+pub const RETAINED_APPENDS_IN_FLIGHT_MAX: usize = 32;
+/// Time between two appends of one topic whose writers wait for nothing (QoS 0), in milliseconds: what is lost with all nodes at once is a second's worth.
+pub const RETAINED_COALESCE_MS: u64 = 1_000;
+/// Time for which a node keeps the latest write that it has seen on a topic, in milliseconds: an earlier one that overtakes it on the way to the engine is written over.
+pub const RETAINED_KEPT_MS: u64 = 60_000;
+/// Bytes of these writes; beyond it the oldest is forgotten early, and others still have it.
+pub const RETAINED_KEPT_MAX_BYTES: usize = 64 * 1024 * 1024;
+/// A write that has waited for so long, in milliseconds, is compared with what the engine has before it is stored: it can overtake nothing that others
+/// have forgotten ([`RETAINED_KEPT_MS`]), however late it arrives.
+pub const RETAINED_LATE_MS: u64 = 10_000;
+/// Time after which a write that came by a link, and that the engine does not show, is stored by who has got it, in milliseconds: a node that lives has stored it by then,
+/// one that does not is dead.
+pub const RETAINED_ORPHAN_MS: u64 = 5_000;
+/// Delay with which shards are told of a linked node's write, in milliseconds: it comes by the link, with its delivery, and is to be seen once.
+pub const RETAINED_LINKED_MS: u64 = 1_000;
+/// Writes that wait for that; beyond it the oldest is told early, and a subscriber may be shown it as retained instead of live.
+pub const RETAINED_LATE_WRITES_MAX: usize = 10_000;
+/// Topics with writes that the engine has not; beyond it publishers of retained messages are held until half of them are stored: five seconds' worth.
+pub const RETAINED_WAITING_MAX: usize = 10_000;

@@ -2,7 +2,7 @@
 
 use crate::cluster::{
     BootId, CONTROL_FORMAT, ClusterDocument, ClusterMap, ControlKey, DocumentError, MapChange, NodeDocument, NodeId,
-    RangeCount, RangeId,
+    NodeSet, RangeCount, RangeId,
 };
 use crate::limits::{CONTROL_DOCUMENT_MAX_BYTES, MEMBER_NAME_MAX_BYTES, NODES_MAX, RANGES_MAX};
 
@@ -92,6 +92,18 @@ fn of_a_dead_node_alone_the_ranges_move() {
 }
 
 #[test]
+fn a_member_is_known_since_the_epoch_of_its_join() {
+    let map = cluster(4, 3);
+    assert_eq!(map.member(node(3)).unwrap().since, 3);
+    let cut = after(&map, &MapChange::CutOff(node(2)));
+    assert_eq!((cut.member(node(2)), loads(&cut)), (None, loads(&after(&map, &MapChange::Death(node(2))))));
+    assert_eq!(cut.after(&MapChange::CutOff(node(2))), None, "it is out already");
+    let back = join(&cut, "n2");
+    assert_eq!(back.member(node(2)).unwrap().since, back.epoch());
+    assert_eq!(back.member(node(3)).unwrap().since, 3);
+}
+
+#[test]
 fn a_move_to_a_node_that_dies_is_off_and_one_from_it_is_made() {
     let map = cluster(4, 2);
     let (mine, other) = (map.owned_by(node(1)).next().unwrap(), map.owned_by(node(2)).next().unwrap());
@@ -152,13 +164,22 @@ fn documents() -> [(ControlKey, Vec<u8>); 3] {
     let cluster =
         ClusterDocument { name: "fleet".into(), ranges: RangeCount::default(), hash_seeds: [1, 2, 3, u64::MAX] };
     assert_eq!(ClusterDocument::decode(&cluster.encode()), Ok(cluster.clone()));
+    let mut cut_off = NodeSet::default();
+    for node in [node(1), node(NODES_MAX as u16)] {
+        cut_off.insert(node);
+    }
     let document = NodeDocument {
         boot: BootId(u64::MAX),
         beat: 7,
         link: "10.0.0.1:1885".into(),
+        server: Some("broker-1.example".into()),
         version: "0.1.0".into(),
+        epoch: u64::MAX,
+        cut_off,
         floors: vec![u64::MAX, 0],
     };
+    let without = NodeDocument { server: None, cut_off: NodeSet::default(), ..document.clone() };
+    assert_eq!(NodeDocument::decode(&without.encode()), Ok(without));
     assert_eq!(NodeDocument::decode(&document.encode()), Ok(document.clone()));
     let map = after(&cluster_with_moves(), &MapChange::Marked { range: RangeId(0), owner: node(2), sequence: 5 });
     [
@@ -215,6 +236,7 @@ fn maps_that_contradict_themselves_are_refused() {
         (r#""name":"n3""#, r#""name":"""#, "a name"),
         (r#""node":3"#, r#""node":0"#, "a node"),
         (r#""node":3"#, r#""node":65"#, "a node"),
+        (r#""since":6"#, r#""since":9"#, "a member since a later epoch"),
     ];
     for (good, wrong, what) in bad {
         let changed = text.replacen(good, wrong, 1);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::script::at;
 use crate::cluster::{
     BootId, ClusterDocument, ClusterMap, ControlKey, ControlPut, MapChange, Membership, MembershipNews, NodeDocument,
-    NodeId, NodeIdentity, RangeCount, RangeId, Standing,
+    NodeId, NodeIdentity, NodeSet, RangeCount, RangeId, Standing,
 };
 use crate::limits::{BEAT_INTERVAL_MS, DEATH_MS, MAP_CHANGES_MAX, PAUSE_MS, UNHEARD_MS};
 
@@ -28,25 +28,34 @@ impl Store {
     }
 }
 
+pub(super) fn nodes_of(numbers: &[u16]) -> NodeSet {
+    let mut nodes = NodeSet::default();
+    for number in numbers {
+        nodes.insert(NodeId::new(*number).unwrap());
+    }
+    nodes
+}
+
 fn identity(name: &str, boot: u64) -> NodeIdentity {
     let cluster = ClusterDocument { name: "fleet".into(), ranges: RangeCount::new(4).unwrap(), hash_seeds: [boot; 4] };
     NodeIdentity {
         name: name.into(),
         boot: BootId(boot),
         link: "127.0.0.1:1885".into(),
+        server: None,
         version: "0.1.0".into(),
         cluster,
     }
 }
 
-struct Fleet {
+pub(super) struct Fleet {
     store: Store,
-    nodes: Vec<Membership>,
-    ms: u64,
+    pub(super) nodes: Vec<Membership>,
+    pub(super) ms: u64,
 }
 
 impl Fleet {
-    fn new(count: u64) -> Self {
+    pub(super) fn new(count: u64) -> Self {
         let mut nodes = Self { store: Store::default(), nodes: Vec::new(), ms: 10_000 };
         for boot in 1..=count {
             nodes.start(&format!("n{boot}"), boot);
@@ -55,17 +64,18 @@ impl Fleet {
         nodes
     }
 
-    fn start(&mut self, name: &str, boot: u64) {
+    pub(super) fn start(&mut self, name: &str, boot: u64) {
         let mut node = Membership::new(identity(name, boot));
         for (key, (revision, bytes)) in &self.store.entries {
             node.handle_entry(*key, *revision, bytes, at(self.ms));
         }
         node.handle_caught_up();
+        node.tell_links(nodes_of(&[1, 2, 3, 4]), NodeSet::default());
         self.nodes.push(node);
     }
 
     /// Lets time pass for all but those that are paused.
-    fn run(&mut self, ms: u64, paused: &[usize]) {
+    pub(super) fn run(&mut self, ms: u64, paused: &[usize]) {
         for _ in 0..ms / 100 {
             self.ms += 100;
             for from in (0..self.nodes.len()).filter(|from| !paused.contains(from)) {
@@ -79,7 +89,7 @@ impl Fleet {
         }
     }
 
-    fn catch_up(&mut self, node: usize) {
+    pub(super) fn catch_up(&mut self, node: usize) {
         let mut missed: Vec<_> =
             self.store.entries.iter().map(|(key, (revision, bytes))| (*revision, *key, bytes)).collect();
         missed.sort_unstable();
@@ -88,11 +98,11 @@ impl Fleet {
         }
     }
 
-    fn standing(&self, node: usize) -> Standing {
+    pub(super) fn standing(&self, node: usize) -> Standing {
         self.nodes[node].standing(at(self.ms))
     }
 
-    fn news(&mut self, node: usize) -> Vec<MembershipNews> {
+    pub(super) fn news(&mut self, node: usize) -> Vec<MembershipNews> {
         let news = std::iter::from_fn(|| self.nodes[node].next_news());
         news.filter(|news| *news != MembershipNews::Map).collect()
     }

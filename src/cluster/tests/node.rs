@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 
 use crate::cluster::{
     BootId, ClusterDocument, ClusterMap, ClusterNode, ClusterView, ControlKey, EndReason, LogAnswer, LogOperation,
-    LossReason, MapChange, NodeAsk, NodeDocument, NodeId, NodeIdentity, NodeNews, NodeStanding, RangeCount, RangeId,
-    RangePlace, RangeSet,
+    LossReason, MapChange, NodeAsk, NodeDocument, NodeId, NodeIdentity, NodeNews, NodeSet, NodeStanding, PeerWord,
+    RangeCount, RangeId, RangePlace, RangeSet,
 };
 use crate::ids::ShardId;
 use crate::time::{Deadline, Now};
 
 const RANGES: u16 = 2;
 
-fn node(number: u16) -> NodeId {
+pub(super) fn node(number: u16) -> NodeId {
     NodeId::new(number).unwrap()
 }
 
@@ -21,6 +21,7 @@ fn identity(name: &str, boot: u64) -> NodeIdentity {
         name: name.to_owned(),
         boot: BootId(boot),
         link: format!("10.0.0.{boot}:1885"),
+        server: Some(format!("{name}.example")),
         version: "0.1.0".to_owned(),
         cluster: ClusterDocument {
             name: "fleet".to_owned(),
@@ -31,22 +32,22 @@ fn identity(name: &str, boot: u64) -> NodeIdentity {
 }
 
 /// A store and logs, and one node with two shards between them.
-struct Bench {
-    node: ClusterNode,
-    ms: u64,
-    documents: BTreeMap<ControlKey, (u64, Vec<u8>)>,
+pub(super) struct Bench {
+    pub(super) node: ClusterNode,
+    pub(super) ms: u64,
+    pub(super) documents: BTreeMap<ControlKey, (u64, Vec<u8>)>,
     revision: u64,
     logs: Vec<Vec<Vec<u8>>>,
     /// What was asked about logs and has no answer yet: where the test wants it so.
     held_back: Vec<(RangeId, u32, LogOperation)>,
     holds_back: bool,
     /// The store takes what it is given, and does not show it.
-    is_mute: bool,
+    pub(super) is_mute: bool,
     news: Vec<NodeNews>,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut bench = Self {
             node: ClusterNode::new(identity("a", 1), 2),
             ms: 10_000,
@@ -62,12 +63,12 @@ impl Bench {
         bench
     }
 
-    fn now(&self) -> Now {
+    pub(super) fn now(&self) -> Now {
         Now { mono_ns: self.ms * 1_000_000, unix_ms: 1_700_000_000_000 + self.ms }
     }
 
     /// Lets time pass, as an edge does: by ticks.
-    fn pass(&mut self, ms: u64) {
+    pub(super) fn pass(&mut self, ms: u64) {
         let until = self.ms + ms;
         while self.ms < until {
             self.ms += (until - self.ms).min(100);
@@ -76,7 +77,7 @@ impl Bench {
         }
     }
 
-    fn run(&mut self) {
+    pub(super) fn run(&mut self) {
         loop {
             if let Some(news) = self.node.next_news(self.now()) {
                 self.news.push(news);
@@ -134,42 +135,49 @@ impl Bench {
         self.node.handle_answer(range, attempt, answer, now);
     }
 
-    fn map(&self) -> ClusterMap {
+    pub(super) fn map(&self) -> ClusterMap {
         ClusterMap::decode(&self.documents[&ControlKey::Map].1).unwrap()
     }
 
     /// Somebody else changes the map.
-    fn change(&mut self, change: &MapChange) {
+    pub(super) fn change(&mut self, change: &MapChange) {
         let (revision, map) = (self.documents[&ControlKey::Map].0, self.map());
         self.put(ControlKey::Map, revision, &map.after(change).expect("it changes something").encode());
         self.run();
     }
 
     /// A process of another member beats.
-    fn peer_beats(&mut self, number: u16, boot: u64, beat: u64) {
-        let link = format!("10.0.0.{boot}:1885");
-        let floors = vec![0; usize::from(RANGES)];
-        let document = NodeDocument { boot: BootId(boot), beat, link, version: "0.1.0".to_owned(), floors };
+    pub(super) fn peer_beats(&mut self, number: u16, boot: u64, beat: u64) {
+        let document = NodeDocument {
+            boot: BootId(boot),
+            beat,
+            link: format!("10.0.0.{boot}:1885"),
+            server: None,
+            version: "0.1.0".to_owned(),
+            epoch: self.map().epoch(),
+            cut_off: NodeSet::default(),
+            floors: vec![0; usize::from(RANGES)],
+        };
         let key = ControlKey::Node(node(number));
         let expected = self.documents.get(&key).map_or(0, |(revision, _)| *revision);
         self.put(key, expected, &document.encode());
         self.run();
     }
 
-    fn take_news(&mut self) -> Vec<NodeNews> {
+    pub(super) fn take_news(&mut self) -> Vec<NodeNews> {
         std::mem::take(&mut self.news)
     }
 
-    fn view(&self) -> ClusterView {
+    pub(super) fn view(&self) -> ClusterView {
         let mut views =
             self.news.iter().filter_map(|news| if let NodeNews::View(view) = news { Some(view) } else { None });
         ClusterView::clone(views.next_back().expect("there was a view"))
     }
 }
 
-/// The kinds of what was told, in order; of views, where the ranges are, if that has changed.
-fn told(news: &[NodeNews]) -> Vec<String> {
-    let all = news.iter().map(|news| match news {
+/// The kinds of what was told, in order, but for what peers are told; of views, where the ranges are, if that has changed.
+pub(super) fn told(news: &[NodeNews]) -> Vec<String> {
+    let all = news.iter().filter(|news| !matches!(news, NodeNews::Heard(_))).map(|news| match news {
         NodeNews::View(view) => format!("view {:?}", view.owners),
         NodeNews::CloseRanges(ranges) => format!("close {:?}", ranges.iter().map(|range| range.0).collect::<Vec<_>>()),
         NodeNews::ForgetSlot(slot) => format!("forget {}", slot.0),
@@ -312,11 +320,35 @@ fn who_is_out_of_the_map_closes_everything_and_begins_anew() {
     bench.node.handle_closed(both());
     bench.peer_beats(2, 2, 2);
     bench.pass(2_000);
+    assert_eq!(bench.map().node_named("a"), None, "it has not reached the other");
+    bench.node.handle_peer(ShardId(3), PeerWord::Linked);
+    bench.pass(2_000);
     assert_eq!(bench.map().node_named("a"), Some(node(1)), "it is a member again");
     let view = bench.view();
     assert_eq!(&*view.owners, [RangePlace::Peer(node(2)); 2]);
     assert_eq!(view.peers[0].slot, ShardId(3), "the shards have not forgotten the other slot");
     bench.node.handle_forgotten(ShardId(2));
+}
+
+#[test]
+fn who_is_out_and_served_nothing_tells_that_its_peers_are_gone_before_they_come_back() {
+    let mut bench = Bench::new();
+    bench.change(&MapChange::Join { name: "b".to_owned() });
+    bench.peer_beats(2, 2, 1);
+    for range in [0, 1] {
+        bench.change(&MapChange::Move { range: RangeId(range), to: node(2) });
+    }
+    bench.node.handle_closed(both());
+    bench.pass(1_500);
+    assert_eq!(bench.map().owned_by(node(2)).count(), 2);
+    bench.take_news();
+    bench.change(&MapChange::Death(node(1)));
+    let news = bench.take_news();
+    let gone = news.iter().position(|news| matches!(news, NodeNews::View(view) if view.peers.is_empty()));
+    let forgotten = news.iter().position(|news| *news == NodeNews::ForgetSlot(ShardId(2)));
+    let back = news.iter().position(|news| matches!(news, NodeNews::View(view) if !view.peers.is_empty()));
+    assert!(gone.is_some() && gone < forgotten, "{news:?}");
+    assert!(back.is_none_or(|back| Some(back) > gone), "{news:?}");
 }
 
 #[test]
@@ -408,7 +440,7 @@ fn a_store_of_another_cluster_ends_a_node() {
 }
 
 impl Bench {
-    fn view_standing(news: &[NodeNews]) -> Option<NodeStanding> {
+    pub(super) fn view_standing(news: &[NodeNews]) -> Option<NodeStanding> {
         let mut views = news.iter().filter_map(|news| if let NodeNews::View(view) = news { Some(view) } else { None });
         views.next_back().map(|view| view.standing)
     }

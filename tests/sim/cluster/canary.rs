@@ -28,11 +28,21 @@ pub(crate) enum Canary {
     ForgetBatch,
     /// Every 20th batch that a new owner reads is taken twice.
     TakeTwice,
+    /// Each node takes another's word that it lacks one link for the word that it lacks all.
+    CutEachOther,
+    /// A node that reaches one member takes all of them for reached.
+    JoinHalfReached,
+    /// A node takes whom it does not reach any more for one who is unheard as well.
+    ServeAlone,
+    /// Of retained messages: what an earlier write has overtaken is not written over it.
+    OlderWins,
+    /// Of retained messages: every tenth is confirmed before it is stored.
+    AckBeforeAppend,
 }
 
 impl Canary {
     /// All that break something.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::SkipFence,
         Self::AckOutOfOrder,
         Self::AckBeforeStored,
@@ -45,7 +55,12 @@ impl Canary {
         Self::HideBeats,
         Self::ForgetBatch,
         Self::TakeTwice,
+        Self::CutEachOther,
+        Self::JoinHalfReached,
+        Self::ServeAlone,
     ];
+    /// Those that break something about retained messages.
+    pub(crate) const RETAINED: [Self; 2] = [Self::OlderWins, Self::AckBeforeAppend];
 }
 
 /// Counts how often a canary could break something.

@@ -22,11 +22,11 @@ impl World {
             }
         }
         self.expect_all_served()?;
-        // A node that has never had any of it, alone.
+        // A process that has never had any of it, alone. A name that is no member's could not join: it would not reach anybody.
         for index in 0..self.plan.nodes {
             self.nodes[index].stop(None);
         }
-        self.nodes.push(Node::new("heir".to_owned()));
+        self.nodes.push(Node::new("n1".to_owned()));
         self.after(TICK_MS, Event::Tick(self.nodes.len() - 1));
         self.run(HEALS_MS)?;
         self.expect_all_served()
@@ -36,6 +36,7 @@ impl World {
         self.trace.note("calm");
         self.is_calm = true;
         self.control_down_until = 0;
+        self.links.heal();
         for log in &mut self.logs {
             log.leaderless_until = 0;
             log.behind = Default::default();

@@ -1,6 +1,6 @@
 //! The engine's side of the way, and what goes wrong: with messages, replicas, leaders, and nodes.
 
-use dunlin::cluster::{AppendId, LogAnswer, LogOperation, MapChange, NodeId, RangeBatch, RangeId};
+use dunlin::cluster::{AppendId, ControlKey, LogAnswer, LogOperation, MapChange, NodeId, RangeBatch, RangeId};
 
 use super::canary::Canary;
 use super::engine::{Fault, REPLICAS, Stored};
@@ -14,8 +14,10 @@ impl World {
     pub(crate) fn serve(&mut self, from: Sender, request: Request) -> Result<(), String> {
         match request {
             Request::Put(put) => {
-                if self.control_down_until <= self.now {
-                    self.control.put(put.key, put.expected, &put.bytes);
+                let is_stored =
+                    self.control_down_until <= self.now && self.control.put(put.key, put.expected, &put.bytes);
+                if is_stored && put.key == ControlKey::Map {
+                    self.look_at_map(&put.bytes)?;
                 }
             }
             Request::Log(log, operation) => self.serve_log(from, log, operation)?,
@@ -145,6 +147,10 @@ impl World {
             self.grab(index, range as u16);
             return;
         }
+        if self.rng.percent(25) {
+            self.cut_links(index);
+            return;
+        }
         match self.rng.below(16) {
             0 | 1 => {
                 self.trace.note(&format!("{name} is killed"));
@@ -186,6 +192,33 @@ impl World {
             }
             _ => self.want(index, range as u16),
         }
+    }
+
+    /// Nodes do not reach each other: two of them, one and all others, or some and all others, in which case these may lack the engine as well.
+    fn cut_links(&mut self, index: usize) {
+        let until = self.now + self.rng.between(500, 25_000) as u64;
+        let others: Vec<usize> = (0..self.plan.nodes).filter(|other| *other != index).collect();
+        let (cut, side) = match self.rng.below(4) {
+            0 | 1 => (vec![*self.rng.pick(&others)], vec![index]),
+            2 => (others, vec![index]),
+            _ => {
+                let (side, cut) = others.into_iter().partition(|_| self.rng.percent(50));
+                (cut, [side, vec![index]].concat())
+            }
+        };
+        for one in &side {
+            for other in &cut {
+                self.links.cut(*one, *other, until);
+            }
+        }
+        let lacks_engine = cut.len() + side.len() == self.plan.nodes && self.rng.percent(60);
+        if lacks_engine {
+            for one in side.iter().copied() {
+                self.nodes[one].cut_until = until;
+            }
+        }
+        let with = if lacks_engine { ", nor the engine" } else { "" };
+        self.trace.note(&format!("nodes {side:?} do not reach {cut:?}{with}, until {until}"));
     }
 
     /// A node claims a range whatever the map says.

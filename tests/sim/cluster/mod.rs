@@ -1,5 +1,5 @@
 //! The pure core of the cluster: two to four nodes with a model of the engine, which delays, loses, repeats, refuses, has no leader, is behind, and
-//! damages what it has; nodes are killed, paused and cut off. An oracle says what must hold whatever happens.
+//! damages what it has; nodes are killed, paused and cut off, from the engine and from each other. An oracle says what must hold whatever happens.
 //!
 //! The same variables set seeds and steps as for the shards.
 
@@ -7,9 +7,12 @@ mod canary;
 mod end;
 mod engine;
 mod faults;
+mod links;
+mod members;
 mod node;
 mod oracle;
 mod plan;
+mod retained;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,7 +23,7 @@ use world::World;
 
 use crate::{SEEDS, number};
 
-const STEPS: u64 = 12_000;
+const STEPS: u64 = 16_000;
 
 /// What a seed has come to.
 struct Run {
@@ -103,6 +106,7 @@ fn a_run_exercises_what_it_checks() {
     }
     let Stats { acknowledged, owned, lost, void, said_again, refused, early, step_downs, begun_anew, .. } = stats;
     let Stats { quarantined, deaths, expelled, paused, moved, purged, stale, short, .. } = stats;
+    let Stats { cut_off, joined, served_on, .. } = stats;
     for (count, least) in [
         (acknowledged, 50_000),
         (owned, 200),
@@ -121,6 +125,9 @@ fn a_run_exercises_what_it_checks() {
         (purged, 300),
         (stale, 10),
         (short, 20),
+        (cut_off, 8),
+        (joined, 50),
+        (served_on, 150),
     ] {
         assert!(count >= least, "{stats:?}");
     }

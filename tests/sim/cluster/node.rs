@@ -1,9 +1,10 @@
 //! A node's process as its edge and its shards would make one around `ClusterNode`: what it knows of the content of the logs that it owns.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use dunlin::cluster::{
-    BatchKind, BootId, ClusterDocument, ClusterNode, Mark, NodeIdentity, RangeBatch, RangeCount, RangeId,
+    BatchKind, BootId, ClusterDocument, ClusterNode, ClusterView, Mark, NodeIdentity, RangeBatch, RangeCount, RangeId,
 };
 
 use super::canary::{Cage, Canary};
@@ -89,6 +90,10 @@ pub(crate) struct Node {
     pub(crate) life: u64,
     pub(crate) boot: u64,
     pub(crate) cluster: Option<ClusterNode>,
+    /// What its peers are told of it.
+    pub(crate) is_heard: bool,
+    /// What its shards go by.
+    pub(crate) view: Option<Arc<ClusterView>>,
     pub(crate) contents: BTreeMap<RangeId, Content>,
     /// Whether it looks at the store of documents now and then.
     pub(crate) watches: bool,
@@ -113,6 +118,8 @@ impl Node {
             life: 0,
             boot: 0,
             cluster: None,
+            is_heard: false,
+            view: None,
             contents: BTreeMap::new(),
             watches: false,
             paused_until: 0,
@@ -132,12 +139,13 @@ impl Node {
             name: self.name.clone(),
             boot: BootId(boot),
             link: "127.0.0.1:1885".to_owned(),
+            server: None,
             version: "0.1.0".to_owned(),
             cluster: ClusterDocument { name: "sim".to_owned(), ranges, hash_seeds: [boot; 4] },
         };
         let mut cluster = ClusterNode::new(identity, SHARDS);
         cluster.contend(contends);
-        self.cluster = Some(cluster);
+        (self.cluster, self.view, self.is_heard) = (Some(cluster), None, false);
         self.contents.clear();
         (self.seen, self.watches) = (0, false);
         self.open.clear();
@@ -145,7 +153,7 @@ impl Node {
     }
 
     pub(crate) fn stop(&mut self, starts_at: Option<u64>) {
-        self.cluster = None;
+        (self.cluster, self.view) = (None, None);
         self.contents.clear();
         self.life += 1;
         self.starts_at = starts_at;

@@ -34,6 +34,10 @@ pub(crate) struct Stats {
     pub(crate) purged: u64,
     pub(crate) stale: u64,
     pub(crate) short: u64,
+    /// Members that were put out for want of links, nodes that joined, and moments in which one served on unheard.
+    pub(crate) cut_off: u64,
+    pub(crate) joined: u64,
+    pub(crate) served_on: u64,
 }
 
 impl Stats {
@@ -43,7 +47,7 @@ impl Stats {
         }
     }
 
-    fn all_mut(&mut self) -> [&mut u64; 17] {
+    fn all_mut(&mut self) -> [&mut u64; 20] {
         [
             &mut self.acknowledged,
             &mut self.owned,
@@ -62,6 +66,9 @@ impl Stats {
             &mut self.purged,
             &mut self.stale,
             &mut self.short,
+            &mut self.cut_off,
+            &mut self.joined,
+            &mut self.served_on,
         ]
     }
 }

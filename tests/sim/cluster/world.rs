@@ -4,14 +4,16 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use dunlin::cluster::{
-    ClusterNode, ControlKey, ControlPut, EndReason, LogAnswer, LogOperation, NodeAsk, NodeNews, RangeId, RangePlace,
-    RangeSet, Standing,
+    ClusterNode, ControlKey, ControlPut, EndReason, LogAnswer, LogOperation, NodeAsk, NodeDocument, NodeId, NodeNews,
+    NodeStanding, RangeId, RangePlace, RangeSet, Standing,
 };
 use dunlin::ids::ShardId;
 use dunlin::time::Now;
 
 use super::canary::{Cage, Canary};
 use super::engine::{Control, EngineLog};
+use super::links::{Links, Pulse};
+use super::members::Members;
 use super::node::{Content, Node};
 use super::oracle::{Oracle, Stats};
 use super::plan::Plan;
@@ -90,6 +92,7 @@ pub(crate) enum Event {
         node: usize,
         life: u64,
     },
+    Pulse(Pulse),
 }
 
 /// Who has asked, in which of its lives, and by which number.
@@ -114,6 +117,8 @@ pub(crate) struct World {
     pub(crate) nodes: Vec<Node>,
     pub(crate) logs: Vec<EngineLog>,
     pub(crate) control: Control,
+    pub(crate) links: Links,
+    pub(crate) members: Members,
     /// The store of documents does nothing, until then.
     pub(crate) control_down_until: u64,
     next_id: u64,
@@ -142,6 +147,8 @@ impl World {
             nodes: (1..=plan.nodes).map(|node| Node::new(format!("n{node}"))).collect(),
             logs: (0..plan.ranges).map(|_| EngineLog::new()).collect(),
             control: Control::default(),
+            links: Links::default(),
+            members: Members::default(),
             control_down_until: 0,
             next_id: 0,
             is_calm: false,
@@ -213,6 +220,7 @@ impl World {
                 self.of_life(node, life).into_iter().for_each(|node| node.handle_forgotten(slot));
             }
             Event::Watch { node, life } => self.watch(node, life)?,
+            Event::Pulse(pulse) => self.hear_pulse(pulse)?,
         }
         self.look_who_serves()
     }
@@ -228,7 +236,19 @@ impl World {
             self.trace.note(&format!("{} starts", self.nodes[index].name));
         }
         self.nodes[index].cluster.iter_mut().for_each(|node| node.handle_tick(now));
-        self.ask_and_tell(index)
+        self.ask_and_tell(index)?;
+        self.tend_links(index)?;
+        self.count_who_serves_on(index);
+        self.look_at_links()
+    }
+
+    fn count_who_serves_on(&mut self, index: usize) {
+        let node = &self.nodes[index];
+        let serves = node.view.as_ref().is_some_and(|view| view.standing == NodeStanding::Serves);
+        let unheard_at = node.cluster.as_ref().and_then(|node| node.membership().unheard_at());
+        // Longer than it may be in doubt.
+        let is_long = unheard_at.is_some_and(|at| at.0 + 2_000 < self.now);
+        self.stats().served_on += u64::from(serves && is_long);
     }
 
     /// Asks and tells whatever a node has to ask and to tell.
@@ -267,7 +287,9 @@ impl World {
                 if view.peers.iter().any(|peer| Some(peer.node) == own) {
                     return Err("a node is its own peer".to_owned());
                 }
+                self.nodes[index].view = Some(view);
             }
+            NodeNews::Heard(is_heard) => self.nodes[index].is_heard = is_heard,
             NodeNews::CloseRanges(ranges) => {
                 let delay = self.rng.between(1, 200) as u64;
                 self.after(delay, Event::Closed { node: index, life, ranges });
@@ -276,7 +298,11 @@ impl World {
                 let delay = self.rng.between(1, 2_000) as u64;
                 self.after(delay, Event::Forgotten { node: index, life, slot });
             }
-            NodeNews::Dead(_) => self.stats().deaths += 1,
+            NodeNews::Dead(node) => {
+                self.stats().deaths += 1;
+                self.members.called_dead.insert(node, self.now);
+            }
+            NodeNews::CutOff(_) => {}
             NodeNews::Expelled => self.stats().expelled += 1,
             NodeNews::Ends(EndReason::Replaced) => {
                 self.stats().expelled += 1;
@@ -320,7 +346,9 @@ impl World {
             NodeNews::Quarantined { sequence, damage, .. } => {
                 content.is_quarantined = true;
                 self.stats().quarantined += 1;
-                if self.logs[usize::from(range.0)].lacks(*sequence, self.now) < 2 {
+                // The place that is named is where it was tried last: it may be an earlier one that nobody has.
+                let (log, now) = (&self.logs[usize::from(range.0)], self.now);
+                if (log.first..=*sequence).all(|place| log.lacks(place, now) < 2) {
                     return Err(format!(
                         "range {}: quarantined at {sequence} ({damage}), which replicas have whole",
                         range.0
@@ -364,8 +392,9 @@ impl World {
         if !node.runs(self.now) && !self.cage.is(Canary::ServeUnheard) {
             return false;
         }
-        let is_heard = self.standing(index) == Standing::Member || self.cage.is(Canary::ServeUnheard);
-        is_heard && node.cluster.as_ref().is_some_and(|node| node.place_of(RangeId(range)) == RangePlace::Here)
+        let may_serve = node.view.as_ref().is_some_and(|view| view.standing == NodeStanding::Serves);
+        (may_serve || self.cage.is(Canary::ServeUnheard))
+            && node.cluster.as_ref().is_some_and(|node| node.place_of(RangeId(range)) == RangePlace::Here)
     }
 
     /// Clients publish: ids for the range of one who takes itself for its owner.
@@ -501,8 +530,9 @@ impl World {
             for (event, (key, bytes)) in self.control.events.iter().enumerate().skip(node.seen) {
                 let is_hidden =
                     self.cage.is(Canary::HideBeats) && matches!(key, ControlKey::Node(number) if Some(*number) != own);
+                let changed = self.cage.is(Canary::CutEachOther).then(|| lacks_all(*key, own, bytes)).flatten();
                 if !is_hidden {
-                    cluster.handle_entry(*key, event as u64 + 1, bytes, now);
+                    cluster.handle_entry(*key, event as u64 + 1, changed.as_ref().unwrap_or(bytes), now);
                 }
             }
             node.seen = self.control.events.len();
@@ -521,6 +551,19 @@ impl World {
     }
 }
 
+/// The document of another node that does not reach somebody, as if it reached nobody.
+fn lacks_all(key: ControlKey, own: Option<NodeId>, bytes: &[u8]) -> Option<Vec<u8>> {
+    let ControlKey::Node(node) = key else { return None };
+    let mut document = NodeDocument::decode(bytes).ok().filter(|_| Some(node) != own)?;
+    if document.cut_off.is_empty() {
+        return None;
+    }
+    for other in (1..=4).filter_map(NodeId::new).filter(|other| *other != node) {
+        document.cut_off.insert(other);
+    }
+    Some(document.encode())
+}
+
 impl Event {
     /// The node that it happens to.
     const fn node(&self) -> Option<usize> {
@@ -529,6 +572,7 @@ impl Event {
                 Some(*node)
             }
             Self::Reply { to, .. } | Self::TimeOut { to, .. } => Some(to.node),
+            Self::Pulse(pulse) => Some(pulse.to.node),
             Self::Work | Self::Chaos | Self::Request { .. } | Self::ReadGoesOn { .. } => None,
         }
     }
