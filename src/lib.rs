@@ -29,7 +29,7 @@
 //! commands                 <- auth config http topic ids limits (what the binary does besides running the broker)
 //! net                      <- conn shard cluster auth codec topic ring settings telemetry limits ids time slab
 //! inbox                    <- shard auth codec ring ids limits time (lanes to the shards for threads that are none)
-//! services                 <- inbox config http template net ring shard session topic auth codec telemetry settings limits ids time (threads of their own beside the shards)
+//! services                 <- inbox config cluster http template net ring shard session topic auth codec telemetry settings limits ids time (threads of their own beside the shards)
 //! runtime                  <- everything; the only one that names glommio
 //! ```
 
@@ -63,6 +63,6 @@ pub mod ring;
 #[cfg(feature = "runtime")]
 pub mod runtime;
 #[cfg(feature = "runtime")]
-mod services;
+pub mod services;
 #[cfg(feature = "runtime")]
 pub mod template;

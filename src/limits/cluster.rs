@@ -94,6 +94,18 @@ pub const ENGINE_SERVERS_MAX: usize = 16;
 /// Longest wait for the engine, in milliseconds: for a connection, and for an answer. A server that takes longer is given up, and another one asked, before
 /// beats are missed ([`UNHEARD_MS`]).
 pub const ENGINE_TIMEOUT_MS: u64 = 2_000;
+/// Time between two pings of a server of the engine, in milliseconds: after three without an answer, 2.1 s, it is given up, before beats are missed
+/// ([`UNHEARD_MS`]).
+pub const ENGINE_PING_MS: u64 = 700;
+/// Pause before an engine that could not be used is tried again, in milliseconds: one that starts is found within a second or two.
+pub const ENGINE_RETRY_MS: u64 = 1_000;
+/// Servers of the engine that are listened to when each is asked what it is: as many as may be named, four times over, since those of other clusters answer as well.
+pub const ENGINE_ANSWERS_MAX: usize = 4 * ENGINE_SERVERS_MAX;
+/// Longest answer of such a server: that of 2.15 has 1,400 bytes, and 80 more for each further server.
+pub const ENGINE_ANSWER_MAX_BYTES: usize = 64 * 1024;
+/// How long the watch of the control store may lack what the engine has acknowledged, in milliseconds, before it is read from the leader: well within the time in
+/// which a beat has to come back ([`UNHEARD_MS`]).
+pub const ENGINE_WATCH_LAG_MS: u64 = 300;
 /// Filters of which a peer that knows nothing yet is told in one turn, or that are forgotten of one that is gone: as many as any other page has.
 pub const INTEREST_PAGE_FILTERS: usize = 256;
 /// Longest retained message as the engine keeps it: that of the longest packet, with its topic and properties written apart.
