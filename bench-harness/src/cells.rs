@@ -216,7 +216,7 @@ impl Load {
                 Self::Star { publishers: publishers.min(20), subscribers: subscribers.min(20), window }
             }
             Self::Wildcards { .. } => Self::Wildcards { sites: 10 },
-            Self::Sweep { .. } => Self::Sweep { messages: 500, sweeps: 2 },
+            Self::Sweep { sweeps, .. } => Self::Sweep { messages: 500, sweeps },
             Self::Backlog { .. } => Self::Backlog { sessions: 10, messages: 10 },
             Self::Idle { .. } => Self::Idle { clients: 50 },
             Self::Accept { .. } => Self::Accept { clients: 50 },
