@@ -365,7 +365,9 @@ impl Connections {
                 self.close(id);
             }
             Some((Phase::Open | Phase::AwaitingVerdict(_), _)) => core.handle(Input::Closed { connection: id }),
-            Some((Phase::Dialling | Phase::AwaitingPeer | Phase::Link, _)) => unreachable!("no node comes in datagrams"),
+            Some((Phase::Dialling | Phase::AwaitingPeer | Phase::Link, _)) => {
+                unreachable!("no node comes in datagrams")
+            }
             Some((Phase::Lingering(_), _)) | None => {}
         }
     }
