@@ -716,6 +716,7 @@ const WAITED_TICKS_MAX: u32 = (1 << 28) - 2;
 
 /// A copy for a service of the broker's own: behind the identifiers of its subscriptions stands how long the message has waited, in ticks of the timers
 /// and one more (`services::local` reads it). No client can say so.
+#[cold]
 fn encode_for_service(
     turn: &mut Turn<'_>,
     fanout: &mut Fanout<'_>,
