@@ -108,7 +108,7 @@ mod tests {
     fn what_waits_is_bounded_and_comes_out_in_order() {
         let event = |number: u32| EventText { text: format!("t{number:0>1000}"), topic_bytes: 1 };
         let mut events = ClientEvents::default();
-        let pushed = (0..).take_while(|&number| events.push(event(number)).is_ok()).count();
+        let pushed = (0..u32::MAX).take_while(|&number| events.push(event(number)).is_ok()).count();
         let each = 1_001 + size_of::<EventText>();
         assert_eq!(pushed, CLIENT_EVENTS_MAX_BYTES / each);
         for number in 0..pushed {
