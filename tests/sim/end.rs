@@ -317,7 +317,11 @@ impl World {
         let mut sent = self.ask(shard, Input::Packet { connection, packet });
         for _ in 0..ROUNDS {
             let mut moved = self.mesh_round(&mut sent, shard);
-            while self.shards[shard].has_work() {
+            for tick in 0.. {
+                if !self.shards[shard].has_work() {
+                    break;
+                }
+                assert!(tick < TICKS_MAX, "shard {shard} says without an end that it has work");
                 sent.extend(self.ask(shard, Input::Tick { transport: &TransportCounters::default() }));
                 moved = true;
             }
@@ -360,6 +364,7 @@ impl World {
 
     /// One input from outside the model, and what is sent to the auditor because of it.
     fn ask(&mut self, shard: usize, input: Input<'_>) -> Vec<Vec<u8>> {
+        self.fx.deliveries = 0;
         self.shards[shard].handle(&mut Turn { now: self.now, fx: &mut self.fx }, input);
         let mut fx = std::mem::take(&mut self.fx);
         let mut sent = Vec::new();
@@ -387,6 +392,8 @@ impl World {
     }
 }
 
+/// More turns than whatever a shard still has to do can take.
+const TICKS_MAX: u32 = 100_000;
 /// A connection that no slot of a table names.
 const AUDITOR: ConnectionId = ConnectionId::new(5_000, 1);
 /// Table space that an index may keep once it has grown.
