@@ -13,11 +13,23 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// The brokers that have a start script here, dunlin first.
-pub(crate) const BUILT_IN: [&str; 10] =
-    ["dunlin", "mosquitto", "mosquitto-debian", "nats", "rumqttd", "rmqttd", "aedes", "rabbitmq", IN_MEMORY, REDIS];
+pub(crate) const BUILT_IN: [&str; 11] = [
+    "dunlin",
+    "mosquitto",
+    "mosquitto-debian",
+    "flashmq",
+    "nats",
+    "rumqttd",
+    "rmqttd",
+    "aedes",
+    "rabbitmq",
+    IN_MEMORY,
+    REDIS,
+];
 /// No broker: it speaks no MQTT, and has its own load.
 pub(crate) const REDIS: &str = "redis";
 /// dunlin with its memory store, where others keep messages on a disk: what the disk costs is the difference.
@@ -307,9 +319,16 @@ fn greet(address: SocketAddr) -> std::io::Result<Result<(), String>> {
 
 /// One that nobody has now, below those that the system gives to clients: one of a cell before may still hold such a port. And below
 /// those of tests of the broker, which may run beside this. Another program may take it before the broker does; the broker then says so.
+/// Each broker has another one than those before it: some cannot listen where connections of another one have just ended.
 fn free_port() -> std::io::Result<u16> {
-    let first = 12_000 + (std::process::id() % 6_000) as u16;
-    let listener = (first..20_000).find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok());
+    const PORTS: std::ops::Range<u32> = 12_000..20_000;
+    static ASKED: AtomicU32 = AtomicU32::new(0);
+    let count = PORTS.end - PORTS.start;
+    let listener = (0..count).find_map(|_| {
+        let turn = std::process::id().wrapping_add(ASKED.fetch_add(1, Ordering::Relaxed));
+        let port = u16::try_from(PORTS.start + turn % count).expect("below 20,000");
+        TcpListener::bind(("127.0.0.1", port)).ok()
+    });
     listener.ok_or_else(|| std::io::ErrorKind::AddrInUse.into()).and_then(|listener| Ok(listener.local_addr()?.port()))
 }
 
@@ -442,7 +461,7 @@ mod tests {
         for name in BUILT_IN {
             let choices = Broker::built_in(name).choices;
             let expected: &[&str] = match name {
-                "mosquitto" | "mosquitto-debian" | "rmqttd" | "aedes" => &["nagle", "nodelay"],
+                "mosquitto" | "mosquitto-debian" | "flashmq" | "rmqttd" | "aedes" => &["nagle", "nodelay"],
                 _ => &[],
             };
             assert_eq!(choices.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), expected, "{name}");

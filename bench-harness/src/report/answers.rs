@@ -3,12 +3,14 @@
 //! Each is a short table: dunlin, the broker that everybody knows, and the best of the others, as medians. Where the ranges of
 //! dunlin and the best other overlap, the row shows them: a median alone would claim what the rounds do not say.
 
+use super::durable;
 use super::tables::{self, DUNLIN, NOTHING, Notes, Row, YARDSTICK, best, number};
 use crate::cells;
 use crate::floor;
 use crate::results::metric;
 use crate::stats::Spread;
 use crate::summary::Summary;
+use crate::transport::Transport;
 use std::fmt::Write as _;
 
 /// All answers by the names of their places. `date` is the day of the summary, which names its files.
@@ -27,6 +29,8 @@ pub(super) fn all(summary: &Summary, date: &str) -> Vec<(String, String)> {
         place("answer-cores", cores(summary)),
         place("answer-low-rate", brokers(&tables::low_rate())),
         place("answer-silence", brokers(&tables::silence())),
+        place("answer-tls", brokers(&secured())),
+        place("answer-durable", durable::in_short(summary)),
         place("answer-settings", settings(summary)),
         place("answer-losses", losses(summary)),
     ]
@@ -87,6 +91,28 @@ fn replay() -> [Row; 2] {
     [
         Row::new("ms for 100,000 retained messages to one new subscriber", "retained-sweep", metric::COMPLETE_MS),
         Row::new("ms until 1,000 sessions are back, 100 queued messages each", "offline-backlog", metric::COMPLETE_MS),
+    ]
+}
+
+fn secured() -> Vec<Row> {
+    let over =
+        |label: &str, cell: &str, transport| Row::new(label, &cells::over_name(cell, transport), metric::PER_SECOND);
+    vec![
+        Row::new("us of CPU from accept to CONNACK, TLS 1.3, P-256", "accept-tls", metric::ACCEPT_US),
+        Row::new("the same with a client certificate", "accept-tls-client", metric::ACCEPT_US),
+        Row::new("the same with RSA-2048", "accept-tls-rsa", metric::ACCEPT_US),
+        Row::new("new TLS connections a second, one core", "accept-tls", metric::CONNECTS_PER_SECOND),
+        Row::new("bytes an idle client over TLS", "idle-tls", metric::IDLE_BYTES),
+        Row::new("bytes an idle client over WebSocket", "idle-ws", metric::IDLE_BYTES),
+        Row::new("bytes an idle client over secure WebSocket", "idle-wss", metric::IDLE_BYTES),
+        over("messages a second over TLS, QoS 1, 8 in flight", "p2p-qos1-w8", Transport::Tls),
+        over("messages a second over WebSocket, QoS 1, 8 in flight", "p2p-qos1-w8", Transport::Ws),
+        Row::new(
+            "us within which 99 of 100 messages of others are there, before 20,000 come back over TLS",
+            cells::STORM,
+            metric::OTHERS_QUIET_P99_US,
+        ),
+        Row::new("us within which they are there meanwhile", cells::STORM, metric::OTHERS_STORM_P99_US),
     ]
 }
 

@@ -16,10 +16,12 @@ pub(super) const FAINT: &str = "#52606d";
 pub(super) const GRID: &str = "#e1e6eb";
 
 /// Of the brokers that the harness knows, in their order. Told apart by people who confuse red and green, too.
-const OWN: [&str; BUILT_IN.len()] =
-    ["#d1350f", "#0072b2", "#5b3a00", "#8a8f98", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#f0a08c", "#7b1e3a"];
+const OWN: [&str; BUILT_IN.len()] = [
+    "#d1350f", "#0072b2", "#5b3a00", "#6a3d9a", "#8a8f98", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#f0a08c",
+    "#7b1e3a",
+];
 /// Of those that come by a script of their own, and of lines that are no brokers: the first ones.
-const OTHERS: [&str; 6] = ["#6a3d9a", "#4d7c0f", "#0f4c5c", "#8c510a", "#b5179e", "#3f3f46"];
+const OTHERS: [&str; 6] = ["#a16207", "#4d7c0f", "#0f4c5c", "#8c510a", "#b5179e", "#3f3f46"];
 
 /// Who has which colour.
 #[derive(Clone, Debug, Default)]

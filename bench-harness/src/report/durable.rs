@@ -20,21 +20,34 @@ pub(super) fn all(summary: &Summary) -> Vec<(String, String)> {
         ("durable messages acknowledged a second meanwhile", metric::PER_SECOND),
     ];
     let beside = beside.map(|(label, metric)| Row::new(label, cells::BESIDE, metric));
-    [("durable", table(summary, &rows())), ("durable-beside", table(summary, &beside)), ("durable-aims", aims(summary))]
-        .map(|(name, text)| (name.to_owned(), text))
-        .to_vec()
+    [
+        ("durable", table(summary, &rows(&FIGURES))),
+        ("durable-beside", table(summary, &beside)),
+        ("durable-aims", aims(summary)),
+    ]
+    .map(|(name, text)| (name.to_owned(), text))
+    .to_vec()
 }
 
-fn rows() -> Vec<Row> {
-    const FIGURES: [(&str, &str); 4] = [
-        ("acknowledged a second", metric::PER_SECOND),
-        ("CPU us a message", metric::CPU_US),
-        ("bytes written a message", metric::WRITTEN_BYTES),
-        ("write amplification", metric::AMPLIFICATION),
-    ];
+/// What is shown of durable messages.
+const FIGURES: [(&str, &str); 4] = [
+    ("acknowledged a second", metric::PER_SECOND),
+    ("CPU us a message", metric::CPU_US),
+    ("bytes written a message", metric::WRITTEN_BYTES),
+    ("write amplification", metric::AMPLIFICATION),
+];
+
+/// What a user asks first: how many, and what each costs.
+pub(super) fn in_short(summary: &Summary) -> String {
+    table(summary, &rows(&FIGURES[..3]))
+}
+
+fn rows(figures: &[(&str, &'static str)]) -> Vec<Row> {
     let cells = cells::all().into_iter().filter(|cell| cell.section == Section::Durable);
     let of_one = |cell: cells::Cell| {
-        FIGURES.map(|(label, metric)| Row::new(&format!("{}: {label}", cell.title), &cell.name, metric))
+        let row =
+            |(label, metric): &(&str, &'static str)| Row::new(&format!("{}: {label}", cell.title), &cell.name, metric);
+        figures.iter().map(row).collect::<Vec<_>>()
     };
     cells.flat_map(of_one).collect()
 }
