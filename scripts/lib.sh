@@ -6,6 +6,14 @@
 
 repository_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 
+# How scripts that start programs of this repository compile them: `release`, as users get them, or `dev`, as tests do.
+profile=${PROFILE:-release}
+
+# The folder below target/ in which cargo puts what it compiles by `profile`.
+profile_folder() {
+    if [ "$profile" = dev ]; then echo debug; else echo "$profile"; fi
+}
+
 say() { printf '%s\n' "$*" >&2; }
 
 die() {

@@ -15,7 +15,6 @@ beside=
 begin_sections() {
     sections_dir=$(mktemp -d)
     : >"$sections_dir/results"
-    : >"$sections_dir/ended"
     trap end_sections EXIT
 }
 
@@ -92,25 +91,17 @@ begin_lane() {
     local name=$1 niceness=$2 function=$3
     if [ -z "$beside" ]; then
         "$function"
-        echo "$name" >>"$sections_dir/ended"
         return 0
     fi
     set -m
     (
         set +m
         lane=$name
-        trap 'echo "$lane" >>"$sections_dir/ended"' EXIT
         renice -n "$niceness" -p "$BASHPID" >/dev/null
         "$function"
     ) &
     lanes+=("$!:$name")
     set +m
-}
-
-# after SECTION LANE: waits until a section of another lane has ended, if it is to run at all, or that lane has.
-after() {
-    is_wanted "$1" || return 0
-    until cut -f 4 "$sections_dir/results" | grep -qxF -- "$1" || grep -qxF -- "$2" "$sections_dir/ended"; do sleep 1; done
 }
 
 # join_lanes [NAME...]: waits for these lanes, or for all that were begun.
