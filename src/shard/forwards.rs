@@ -106,7 +106,10 @@ impl Shard {
             held.details.retained.take_if(|_| router.retained.is_deleted_since(held.message.borrow().topic, stamp));
         }
         clients.forwards.waiting[held.message.qos() as usize] -= 1;
-        Clients::send_forward(turn, held);
+        // Another node's process may be gone by now.
+        if router.others.contains(held.to) {
+            Clients::send_forward(turn, held);
+        }
     }
 
     /// After a restart: numbers go on, and what other logs have not taken over is sent to their shards again. `message_of` finds what

@@ -115,7 +115,8 @@ impl Router {
                 let details = PublishDetails { groups, ..PublishDetails::default() };
                 clients.counters.mesh_sent += 1;
                 if fanout.routed.stored_as != MessageId::NONE && clients.record_log.is_kept() {
-                    let route = ForwardRoute { to: shard, plain: false, is_kept_there: true };
+                    let is_kept_there = self.others_here.contains(shard);
+                    let route = ForwardRoute { to: shard, plain: false, is_kept_there };
                     clients.forward(turn, route, &mut fanout.routed, details);
                 } else {
                     turn.fx.mesh.publish(shard, &mut fanout.routed, false, details);
@@ -160,7 +161,14 @@ impl Router {
                 Among::AllShards => self.index.pick(group)?,
                 Among::ThisShard => Pick::Local(self.index.pick_local(group)?),
             };
-            let Pick::Local(subscriber) = pick else { return Some(pick) };
+            let subscriber = match pick {
+                Pick::Local(subscriber) => subscriber,
+                Pick::Remote(shard) if self.others.contains(shard) => return Some(pick),
+                Pick::Remote(gone) => {
+                    self.index.forget_members(group, gone); // the process of another node: nobody of it is picked again
+                    continue;
+                }
+            };
             if self.correct_stale_pick(turn, clients, group, subscriber) {
                 continue;
             }
@@ -168,7 +176,8 @@ impl Router {
                 // Another of the group may. Where none here may, one elsewhere is asked, once: who was asked by others asks nobody.
                 barred += 1;
                 if barred >= self.index.candidates(group).min(FULL_MAX) {
-                    let elsewhere = if among == Among::AllShards { self.index.pick_elsewhere(group) } else { None };
+                    let is_asked = among == Among::AllShards;
+                    let elsewhere = if is_asked { self.index.pick_elsewhere(group, self.others) } else { None };
                     return Some(elsewhere.map_or(pick, Pick::Remote));
                 }
                 continue;
@@ -187,7 +196,7 @@ impl Router {
             full += 1;
             if full >= self.index.candidates(group).min(FULL_MAX) {
                 self.tell_room(turn, clients, group, MemberRoom::Full);
-                return Some(self.index.pick_elsewhere(group).map_or(pick, Pick::Remote));
+                return Some(self.index.pick_elsewhere(group, self.others).map_or(pick, Pick::Remote));
             }
         }
     }

@@ -43,6 +43,7 @@ mod replay;
 mod replayed;
 mod restart;
 mod retained;
+mod route_nodes;
 mod routing;
 mod services;
 mod spans;
