@@ -325,6 +325,9 @@ pub enum PeerFault {
     /// An answer to what this node has not asked, or that it has answered before.
     #[error("the peer answers what it was not asked")]
     Answer,
+    /// A write to the retained store without RETAIN.
+    #[error("the peer sends a message that no node sends")]
+    Message,
     /// What has not its turn, or is not for this shard.
     #[error("the peer says what has not its turn")]
     Order,

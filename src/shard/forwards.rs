@@ -127,7 +127,7 @@ impl Shard {
                 let forward = Some(InboxCount { from: self.clients.id, number: stored.number });
                 let groups = stored.groups.iter().copied().collect();
                 let details =
-                    PublishDetails { groups, retained: stored.retained, confirm: None, forward, sampled: None };
+                    PublishDetails { groups, retained: stored.retained, forward, ..PublishDetails::default() };
                 Clients::send_forward(turn, HeldForward { to, message, plain: stored.plain, details });
             }
         }

@@ -35,6 +35,8 @@ pub struct Holdings {
     pub fanouts: usize,
     /// Questions to other nodes that have no answer.
     pub questions: usize,
+    /// Questions of other nodes that have none.
+    pub peer_questions: usize,
     /// Bytes of the subscription index.
     pub index_bytes: usize,
 }
@@ -55,6 +57,7 @@ impl Shard {
             pending_connects: self.pending.len(),
             fanouts: self.router.fanouts.len(),
             questions: self.router.nodes.as_ref().map_or(0, |nodes| nodes.asked.len()),
+            peer_questions: self.clients.questions.len(),
             index_bytes: self.router.index.memory_bytes(),
         }
     }

@@ -86,6 +86,7 @@ impl Shard {
         self.router.others = self.router.others_here;
         self.router.others.extend(now);
         for gone in before.without(now).iter() {
+            self.clients.questions.end(gone);
             self.note_room_of_log(turn, gone, LogRoom::Enough);
         }
     }
@@ -108,7 +109,7 @@ impl Shard {
     }
 
     /// What another node's process says.
-    #[cold]
+    #[inline(never)]
     pub(super) fn hear_peer(&mut self, turn: &mut Turn<'_>, from: ShardId, message: MeshMessage, bytes: &[u8]) {
         if let Err(fault) = self.handle_word_of_peer(turn, from, message, bytes) {
             turn.fx.list.push(Effect::EndLink { slot: from, fault });

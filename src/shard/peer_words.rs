@@ -2,8 +2,9 @@
 //!
 //! Always holds: a change of what this node's shards want is told to peers in the turn in which shard 0 hears of it, and the shard that announced it
 //! is answered through the fence. What a peer says is looked at before any of it is applied, and passed on to the other shards in order.
-//! Leaves to others: who waits for what (`fence`, `passed_on`), which page is told next (`speaker`), messages and answers (`route_nodes`).
+//! Leaves to others: who waits for what (`fence`, `passed_on`), which page is told next (`speaker`), messages and questions (`from_nodes`), answers (`route_nodes`).
 
+use super::from_nodes::NodeMessage;
 use super::passed_on::PeerAnswer;
 use super::router::Router;
 use super::speaker::Speaker;
@@ -28,9 +29,10 @@ impl Shard {
         match message {
             MeshMessage::Publish { message, plain, details } => {
                 let details = details.map(|details| *details).unwrap_or_default();
-                self.router.handle_mesh_publish(turn, &mut self.clients, message.routed(bytes), plain, details);
+                let (routed, from) = (message.routed(bytes), NodeMessage { plain, details });
+                return self.router.route_from_node(turn, &mut self.clients, routed, from);
             }
-            MeshMessage::Barrier { token } => self.handle_barrier(turn, token),
+            MeshMessage::Barrier { token } => self.handle_barrier_of_node(turn, token),
             MeshMessage::Stored { confirmation } => return self.handle_answer(turn, from, confirmation),
             MeshMessage::RetainedDeleted { topic, stamp } => {
                 self.router.apply_retained_deletion(turn, &mut self.clients, &topic, stamp);

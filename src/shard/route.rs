@@ -80,7 +80,7 @@ impl Router {
         let matched = is_under_way || !matches.local.is_empty() || is_elsewhere || any_member;
         let mut others_wait = 0;
         if !others.is_empty() {
-            let others = ToOtherShards { matches: &matches, picks: &picks, retained, confirm, once };
+            let others = ToOtherShards { matches: &matches, picks: &picks, retained, confirm, once, of_node: false };
             others_wait = others.send(turn, clients, &mut fanout.routed, self.others_here);
             if let Some(nodes) = self.nodes.as_deref_mut() {
                 others_wait += others.send_to_nodes(turn, clients, nodes, &mut fanout.routed);
@@ -110,7 +110,7 @@ impl Router {
 
     /// Everybody whom a message on `topic` is for. To be given back to `matches`.
     #[inline]
-    fn find_matches(&mut self, clients: &Clients, topic: TopicName<'_>) -> Box<Matches> {
+    pub(super) fn find_matches(&mut self, clients: &Clients, topic: TopicName<'_>) -> Box<Matches> {
         let mut matches = self.matches.take().unwrap_or_default();
         matches.copied_max = clients.settings.subscribers_per_turn as usize;
         self.index.matches_again(topic, &mut matches);
@@ -120,7 +120,7 @@ impl Router {
     /// Delivers to the plain subscribers of this shard, or begins to: then `confirm` is told in the end. Returns whether it has
     /// only begun.
     #[inline]
-    fn deliver_plain(
+    pub(super) fn deliver_plain(
         &mut self,
         turn: &mut Turn<'_>,
         clients: &mut Clients,
@@ -151,6 +151,26 @@ impl Router {
         stamp
     }
 
+    /// Takes over what another shard, or another node, has retained or deleted under its stamp. Returns whether this shard's log has it.
+    #[inline]
+    pub(super) fn take_retained(
+        &mut self,
+        turn: &mut Turn<'_>,
+        clients: &mut Clients,
+        routed: &mut Routed<'_>,
+        stamp: WriteStamp,
+    ) -> bool {
+        let topic = routed.message.topic;
+        let message = copy_to_retain(&clients.settings, turn.now, routed);
+        // An older write waits as well: for the newer one in its place.
+        let stored_here = clients.logs_retained(topic);
+        let kept = message.clone().filter(|_| stored_here);
+        if self.retained.write(turn.now, topic, message, stamp) && stored_here {
+            clients.log_retained(turn, routed, kept.as_ref(), stamp);
+        }
+        stored_here
+    }
+
     /// A message that a client of another shard published.
     pub(super) fn handle_mesh_publish(
         &mut self,
@@ -160,18 +180,12 @@ impl Router {
         plain: bool,
         details: PublishDetails,
     ) {
-        let PublishDetails { groups, retained, mut confirm, forward, .. } = details;
+        let PublishDetails { groups, retained, mut confirm, forward, of_node, .. } = details;
         let before = clients.record_log.last();
         let text = routed.message.topic;
         let mut stored_here = false;
         if let Some(stamp) = retained {
-            let message = copy_to_retain(&clients.settings, turn.now, &mut routed);
-            // An older write waits as well: for the newer one in its place.
-            stored_here = clients.logs_retained(text);
-            let kept = message.clone().filter(|_| stored_here);
-            if self.retained.write(turn.now, text, message, stamp) && stored_here {
-                clients.log_retained(turn, &mut routed, kept.as_ref(), stamp);
-            }
+            stored_here = self.take_retained(turn, clients, &mut routed, stamp);
         }
         let mut fanout = Fanout::new(routed);
         // Interest may have arisen here that the publisher's shard had not heard of when it sent a retained message.
@@ -183,7 +197,7 @@ impl Router {
         }
         let mut forwarded = RemotePicks::new();
         for key in groups {
-            forwarded.extend(self.deliver_to_group_member(turn, clients, key, &mut fanout));
+            forwarded.extend(self.deliver_to_group_member(turn, clients, (key, of_node), &mut fanout));
         }
         stored_here |= is_under_way || clients.record_log.last() > before;
         for (shard, key) in forwarded {
@@ -196,6 +210,7 @@ impl Router {
                 groups,
                 confirm,
                 sampled: clients.spans.sampled().cloned(),
+                of_node,
                 ..PublishDetails::default()
             };
             clients.counters.mesh_sent += 1;
@@ -281,6 +296,8 @@ pub(super) struct ToOtherShards<'a> {
     pub confirm: Option<Confirmation>,
     /// It arrives there once.
     pub once: bool,
+    /// It came from another node.
+    pub of_node: bool,
 }
 
 impl ToOtherShards<'_> {
@@ -311,7 +328,13 @@ impl ToOtherShards<'_> {
     }
 
     /// One message per interested shard of this node, of which the others are `here`. Returns how many of them will confirm.
-    fn send(&self, turn: &mut Turn<'_>, clients: &mut Clients, routed: &mut Routed<'_>, here: ShardSet) -> u8 {
+    pub(super) fn send(
+        &self,
+        turn: &mut Turn<'_>,
+        clients: &mut Clients,
+        routed: &mut Routed<'_>,
+        here: ShardSet,
+    ) -> u8 {
         let targets = if self.retained.is_some() { here } else { self.targets().and(here) };
         let mut waits = 0;
         for shard in targets.iter() {
@@ -325,7 +348,8 @@ impl ToOtherShards<'_> {
             let plain = self.matches.shards.contains(shard);
             let is_forward = self.is_forward(clients, shard, routed, &groups);
             let sampled = clients.spans.sampled().cloned();
-            let details = PublishDetails { groups, retained: self.retained, confirm, forward: None, sampled };
+            let of_node = self.of_node && !groups.is_empty();
+            let details = PublishDetails { groups, retained: self.retained, confirm, forward: None, sampled, of_node };
             match is_forward {
                 None => turn.fx.mesh.publish(shard, routed, plain, details),
                 Some(is_kept_there) => {

@@ -5,7 +5,7 @@
 //! Always holds: what other shards were told of this one's subscriptions is what the index has.
 //! Leaves to others: what becomes of a message at the session that gets it (`clients`, which its methods are handed).
 //!
-//! Its methods are where their subject is: `route`, `crowd`, `groups`, `teardown`, `subscribe`, `work`, `peer_words`, `route_nodes`.
+//! Its methods are where their subject is: `route`, `crowd`, `groups`, `teardown`, `subscribe`, `work`, `peer_words`, `route_nodes`, `from_nodes`.
 
 use std::collections::VecDeque;
 

@@ -16,6 +16,7 @@ mod fanouts;
 mod fence;
 mod forget_slot;
 mod forwards;
+mod from_nodes;
 mod group;
 mod group_end;
 mod group_room;
