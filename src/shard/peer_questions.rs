@@ -73,7 +73,7 @@ impl PeerQuestions {
         *gone = gone.wrapping_add(1);
     }
 
-    /// The next answer.
+    /// What is said to the process that asked first among those whose questions wait for nobody any more; `None` if there is none.
     pub(super) fn next_answer(&mut self) -> Option<Confirmation> {
         loop {
             let PeerQuestion { asked, process, reception, .. } = self.ready.pop_front()?;
