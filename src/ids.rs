@@ -158,6 +158,9 @@ impl ConnectionId {
         Self { slot, generation: generation & ((1 << Self::GENERATION_BITS) - 1) }
     }
 
+    /// In place of a connection where shards of this node confirm what another node has asked. No connection has it: slots are fewer.
+    pub const OF_NODE: Self = Self::new(u32::MAX, u32::MAX);
+
     /// In place of a connection where another node waits for an answer: one of its shards.
     pub const fn of_node(shard: u8) -> Self {
         Self::new(shard as u32, u32::MAX)

@@ -148,19 +148,21 @@ impl Clients {
         }
     }
 
-    /// Counts one confirmation for an acknowledgement, if its connection still exists.
+    /// Counts one confirmation for an acknowledgement, if its connection still exists, or for the answer to another node.
     pub(super) fn confirm(&mut self, confirmation: Confirmation) {
         let Confirmation { token, reception } = confirmation;
         debug_assert_eq!(token.shard, self.id);
         if let Some(acks) = self.acks_of(token.connection) {
             acks.confirm(token.number, reception);
+        } else if token.connection == ConnectionId::OF_NODE {
+            self.questions.confirm(token.number, reception);
         }
     }
 
-    /// Sends the acknowledgements whose turn has come.
+    /// Sends the acknowledgements whose turn has come, or the answers to other nodes.
     pub(super) fn send_ready_acks(&mut self, turn: &mut Turn<'_>, connection: ConnectionId) {
         let flush = self.flush;
-        let Some(id) = self.sessions.of_connection(connection) else { return };
+        let Some(id) = self.sessions.of_connection(connection) else { return self.answer_nodes(turn) };
         let Some(link) = self.sessions.get_mut(id).link.as_deref_mut() else { return };
         let version = link.version;
         let mut nobody_took = SmallVec::<[PacketId; 4]>::new();

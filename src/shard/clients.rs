@@ -16,6 +16,7 @@ use super::hold_back::HoldBack;
 use super::log_room::LogRooms;
 use super::losses::Losses;
 use super::mounts::Mounts;
+use super::peer_questions::PeerQuestions;
 use super::places::Places;
 use super::profiled::ProfiledClients;
 use super::record_log::{Forwards, RecordLog};
@@ -65,6 +66,8 @@ pub(super) struct Clients {
     pub flush: u32,
     /// Acknowledgements that wait for room in a queue.
     pub hold_back: HoldBack,
+    /// What other nodes have asked.
+    pub questions: PeerQuestions,
     /// What logs have room for, and who is not read for it.
     pub log_rooms: LogRooms,
     /// Who loses messages.
@@ -102,6 +105,7 @@ impl Clients {
             work: VecDeque::new(),
             flush: 1,
             hold_back: HoldBack::default(),
+            questions: PeerQuestions::default(),
             log_rooms: LogRooms::default(),
             losses: Losses::default(),
             events: ClientEvents::default(),

@@ -322,6 +322,12 @@ pub enum PeerFault {
     /// An interest in a filter that cannot have it.
     #[error("the peer announces an interest that no node has")]
     Interest,
+    /// An answer to what this node has not asked, or that it has answered before.
+    #[error("the peer answers what it was not asked")]
+    Answer,
+    /// A write to the retained store without RETAIN.
+    #[error("the peer sends a message that no node sends")]
+    Message,
     /// What has not its turn, or is not for this shard.
     #[error("the peer says what has not its turn")]
     Order,

@@ -106,7 +106,10 @@ impl Shard {
             held.details.retained.take_if(|_| router.retained.is_deleted_since(held.message.borrow().topic, stamp));
         }
         clients.forwards.waiting[held.message.qos() as usize] -= 1;
-        Clients::send_forward(turn, held);
+        // Another node's process may be gone by now.
+        if router.others.contains(held.to) {
+            Clients::send_forward(turn, held);
+        }
     }
 
     /// After a restart: numbers go on, and what other logs have not taken over is sent to their shards again. `message_of` finds what
@@ -124,7 +127,7 @@ impl Shard {
                 let forward = Some(InboxCount { from: self.clients.id, number: stored.number });
                 let groups = stored.groups.iter().copied().collect();
                 let details =
-                    PublishDetails { groups, retained: stored.retained, confirm: None, forward, sampled: None };
+                    PublishDetails { groups, retained: stored.retained, forward, ..PublishDetails::default() };
                 Clients::send_forward(turn, HeldForward { to, message, plain: stored.plain, details });
             }
         }

@@ -28,8 +28,12 @@ const GROUPS_PER_TURN: usize = 256;
 /// Which members of a group are picked from.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Among {
+    /// Those of all shards and nodes.
     AllShards,
-    ThisShard,
+    /// Those of this node.
+    ThisNode,
+    /// Those of this shard; where they are full, those of some others.
+    ThisShard(ShardSet),
 }
 
 /// The picks for one message that live on other shards, by group key.
@@ -65,18 +69,42 @@ impl Router {
         (picks, any)
     }
 
-    /// This shard was picked for a group whose members may have left meanwhile: then another shard is asked: it is
-    /// returned.
+    /// This shard was picked for a group whose members may have left meanwhile: then another shard is asked, of this node if another
+    /// node has picked this one: it is returned.
     pub(super) fn deliver_to_group_member(
+        &mut self,
+        turn: &mut Turn<'_>,
+        clients: &mut Clients,
+        (key, of_node): (u64, bool),
+        fanout: &mut Fanout<'_>,
+    ) -> Option<(ShardId, u64)> {
+        let about = (key, fanout.routed.message.topic);
+        let (among, others) =
+            if of_node { (Among::ThisNode, self.others_here) } else { (Among::AllShards, self.others) };
+        let pick = self.pick(turn, clients, about, Among::ThisShard(others));
+        let pick = pick.or_else(|| self.pick(turn, clients, about, among));
+        self.deliver_pick(turn, clients, fanout, (key, pick))
+    }
+
+    /// Another node has picked this one for a group. Returns the shard that was picked here, if it is another.
+    pub(super) fn deliver_to_group_of_node(
         &mut self,
         turn: &mut Turn<'_>,
         clients: &mut Clients,
         key: u64,
         fanout: &mut Fanout<'_>,
     ) -> Option<(ShardId, u64)> {
-        let about = (key, fanout.routed.message.topic);
-        let pick = self.pick(turn, clients, about, Among::ThisShard);
-        let pick = pick.or_else(|| self.pick(turn, clients, about, Among::AllShards));
+        let pick = self.pick(turn, clients, (key, fanout.routed.message.topic), Among::ThisNode);
+        self.deliver_pick(turn, clients, fanout, (key, pick))
+    }
+
+    fn deliver_pick(
+        &mut self,
+        turn: &mut Turn<'_>,
+        clients: &mut Clients,
+        fanout: &mut Fanout<'_>,
+        (key, pick): (u64, Option<Pick>),
+    ) -> Option<(ShardId, u64)> {
         match pick {
             Some(Pick::Local(subscriber)) => {
                 let group = self.index.group_by_key(key).expect("it has a member");
@@ -115,7 +143,8 @@ impl Router {
                 let details = PublishDetails { groups, ..PublishDetails::default() };
                 clients.counters.mesh_sent += 1;
                 if fanout.routed.stored_as != MessageId::NONE && clients.record_log.is_kept() {
-                    let route = ForwardRoute { to: shard, plain: false, is_kept_there: true };
+                    let is_kept_there = self.others_here.contains(shard);
+                    let route = ForwardRoute { to: shard, plain: false, is_kept_there };
                     clients.forward(turn, route, &mut fanout.routed, details);
                 } else {
                     turn.fx.mesh.publish(shard, &mut fanout.routed, false, details);
@@ -156,11 +185,19 @@ impl Router {
         let (mut full, mut barred) = (0, 0);
         loop {
             let group = self.index.group_by_key(key)?;
-            let pick = match among {
-                Among::AllShards => self.index.pick(group)?,
-                Among::ThisShard => Pick::Local(self.index.pick_local(group)?),
+            let (pick, others) = match among {
+                Among::AllShards => (self.index.pick(group)?, self.others),
+                Among::ThisNode => (self.index.pick_among(group, self.others_here)?, self.others_here),
+                Among::ThisShard(others) => (Pick::Local(self.index.pick_local(group)?), others),
             };
-            let Pick::Local(subscriber) = pick else { return Some(pick) };
+            let subscriber = match pick {
+                Pick::Local(subscriber) => subscriber,
+                Pick::Remote(shard) if self.others.contains(shard) => return Some(pick),
+                Pick::Remote(gone) => {
+                    self.index.forget_members(group, gone); // the process of another node: nobody of it is picked again
+                    continue;
+                }
+            };
             if self.correct_stale_pick(turn, clients, group, subscriber) {
                 continue;
             }
@@ -168,7 +205,8 @@ impl Router {
                 // Another of the group may. Where none here may, one elsewhere is asked, once: who was asked by others asks nobody.
                 barred += 1;
                 if barred >= self.index.candidates(group).min(FULL_MAX) {
-                    let elsewhere = if among == Among::AllShards { self.index.pick_elsewhere(group) } else { None };
+                    let asks = !matches!(among, Among::ThisShard(_));
+                    let elsewhere = if asks { self.index.pick_elsewhere(group, others) } else { None };
                     return Some(elsewhere.map_or(pick, Pick::Remote));
                 }
                 continue;
@@ -187,7 +225,7 @@ impl Router {
             full += 1;
             if full >= self.index.candidates(group).min(FULL_MAX) {
                 self.tell_room(turn, clients, group, MemberRoom::Full);
-                return Some(self.index.pick_elsewhere(group).map_or(pick, Pick::Remote));
+                return Some(self.index.pick_elsewhere(group, others).map_or(pick, Pick::Remote));
             }
         }
     }

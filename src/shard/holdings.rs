@@ -33,6 +33,10 @@ pub struct Holdings {
     pub pending_connects: usize,
     /// Messages on their way to more subscribers than one turn serves.
     pub fanouts: usize,
+    /// Questions to other nodes that have no answer.
+    pub questions: usize,
+    /// Questions of other nodes that have none.
+    pub peer_questions: usize,
     /// Bytes of the subscription index.
     pub index_bytes: usize,
 }
@@ -52,6 +56,8 @@ impl Shard {
             held_back: self.clients.hold_back.sessions().len() + self.clients.hold_back.publishers,
             pending_connects: self.pending.len(),
             fanouts: self.router.fanouts.len(),
+            questions: self.router.nodes.as_ref().map_or(0, |nodes| nodes.asked.len()),
+            peer_questions: self.clients.questions.len(),
             index_bytes: self.router.index.memory_bytes(),
         }
     }

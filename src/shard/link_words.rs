@@ -13,10 +13,13 @@ use smallvec::SmallVec;
 use super::mesh::{ConfirmToken, Confirmation, InterestTold, MeshMessage, MessageInTransit, PublishDetails};
 use crate::cluster::{LinkFrame, LinkInterest, LinkOut, LinkPublish, LinkReception, LinkRefusal, LinkRoom, LinkToken};
 use crate::codec::Forwarded;
-use crate::ids::{ConnectionId, ShardId};
+use crate::ids::{ConnectionId, ShardId, WriteStamp};
 use crate::session::{AckNumber, Copied, Message, MessageRef, Reception, expiry_of};
 use crate::time::{Deadline, Now};
 use crate::topic::{Interest, MemberRoom, SubscribedFilter, TopicName};
+
+/// No clock shows so late a time: in the year 2262.
+const STAMP_MAX_NS: u64 = i64::MAX as u64;
 
 /// Says a message of this shard to the peer of a link; `bytes` are its batch's. What has no meaning on another node is not said.
 pub fn encode(now: Now, message: &MeshMessage, bytes: &[u8], out: &mut LinkOut) {
@@ -163,6 +166,7 @@ pub fn decode(now: Now, frame: &LinkFrame<'_>, from: ShardId, bytes: &[u8]) -> R
         }
         LinkFrame::RetainedDeleted { stamp, topic } => {
             parse_topic(topic)?;
+            check_stamp(*stamp)?;
             MeshMessage::RetainedDeleted { topic: (*topic).into(), stamp: *stamp }
         }
         LinkFrame::SyncEnd => MeshMessage::ToldInterest { peer: from, told: InterestTold::All },
@@ -178,6 +182,7 @@ pub fn decode(now: Now, frame: &LinkFrame<'_>, from: ShardId, bytes: &[u8]) -> R
 
 fn decode_publish(now: Now, publish: &LinkPublish<'_>, bytes: &[u8]) -> Result<MessageInTransit, LinkRefusal> {
     parse_topic(publish.topic)?;
+    publish.stamp.map_or(Ok(()), check_stamp)?;
     if publish.passed_on {
         return Err(LinkRefusal::Content("a message that was passed on"));
     }
@@ -207,6 +212,11 @@ fn decode_interest(interest: &LinkInterest<'_>) -> Result<Interest, LinkRefusal>
         Some(_) if !plain && (total > 0 || !durable) => Ok(Interest::Shared { online, total, durable }),
         _ => Err(refused),
     }
+}
+
+/// A node's stamps go on behind all that it has seen: a peer must not bring them to their end.
+fn check_stamp(stamp: WriteStamp) -> Result<(), LinkRefusal> {
+    if stamp.time_ns > STAMP_MAX_NS { Err(LinkRefusal::Content("a stamp")) } else { Ok(()) }
 }
 
 fn parse_topic(topic: &str) -> Result<TopicName<'_>, LinkRefusal> {

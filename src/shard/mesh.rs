@@ -94,12 +94,17 @@ pub struct PublishDetails {
     pub confirm: Option<Confirmation>,
     /// Set for one that is sampled.
     pub sampled: Option<Arc<SampledMessage>>,
+    /// Whether the groups are another node's choice: then it is for their members on this node alone.
+    pub of_node: bool,
 }
 
 impl PublishDetails {
     /// `None` for one that says nothing.
     pub(super) fn boxed(self) -> Option<Box<Self>> {
-        (self != Self::default()).then(|| Box::new(self))
+        let Self { groups, retained, forward, confirm, sampled, of_node } = &self;
+        let is_a_write = retained.is_some() || forward.is_some();
+        let says_nothing = groups.is_empty() && !is_a_write && confirm.is_none() && sampled.is_none() && !of_node;
+        (!says_nothing).then(|| Box::new(self))
     }
 }
 

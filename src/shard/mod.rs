@@ -9,11 +9,12 @@
 //!
 //! Reading order: [`input`], [`effects`], [`mesh`] (all that can happen, come out, be said); then `packets`, `connect`, `publish`,
 //! `mounts`, `deliver`, `crowd`, `fanouts`, `queue`, `room`, `hold_back`, `pace`, `profiled`, `pauses`, `hearing`, `groups`, `ack`, `waiting`, `forwards`, `subscribe`, `requests`, `verdict`, `reauthentication`, `access`, `principal`, `recent_decisions`, `rights`, `owners`, `flapping`, `held_packets`, `review`,
-//! `end`, `drain`, `shutdown`, `teardown`, `work`, `disk_queues`, `log_room`, `full_disk`, `restored_log`, `restore`, `lost_messages`, `reshard`, `sys`, `client_events`, `lifecycle`, `losses`, `report`; `sampled`, `spans`, `span_points` (sampled messages); `nodes`, `speaker`, `fence`, `passed_on`, `forget_slot`, `peer_words`, `link_words` (other nodes of a cluster); `answer`, `looked_up`, `audience`, `top`, `traffic`, `topics_seen` (what others ask).
+//! `end`, `drain`, `shutdown`, `teardown`, `work`, `disk_queues`, `log_room`, `full_disk`, `restored_log`, `restore`, `lost_messages`, `reshard`, `sys`, `client_events`, `lifecycle`, `losses`, `report`; `sampled`, `spans`, `span_points` (sampled messages); `nodes`, `speaker`, `fence`, `passed_on`, `forget_slot`, `peer_words`, `link_words`, `route_nodes`, `asked`, `from_nodes`, `peer_questions` (other nodes of a cluster); `answer`, `looked_up`, `audience`, `top`, `traffic`, `topics_seen` (what others ask).
 
 mod access;
 mod ack;
 mod answer;
+mod asked;
 mod audience;
 mod certificates;
 mod client_events;
@@ -32,6 +33,7 @@ mod fence;
 mod flapping;
 mod forget_slot;
 mod forwards;
+mod from_nodes;
 mod full_disk;
 mod groups;
 mod hearing;
@@ -54,6 +56,7 @@ mod pace;
 mod packets;
 mod passed_on;
 mod pauses;
+mod peer_questions;
 mod peer_words;
 mod places;
 mod policy;
@@ -76,6 +79,7 @@ mod review;
 mod rights;
 mod room;
 mod route;
+mod route_nodes;
 mod router;
 mod sampled;
 mod sessions;
@@ -329,6 +333,9 @@ impl Shard {
     }
 
     fn handle_mesh(&mut self, turn: &mut Turn<'_>, from: ShardId, message: MeshMessage, bytes: &[u8]) {
+        if self.router.nodes.is_some() && from.is_slot(self.clients.settings.shards) {
+            return self.hear_peer(turn, from, message, bytes);
+        }
         match message {
             MeshMessage::Publish { message, plain, details } => {
                 let mut details = details.map(|details| *details).unwrap_or_default();
@@ -338,20 +345,10 @@ impl Shard {
                     self.clients.spans.leave(outer);
                 }
             }
-            MeshMessage::Barrier { token } => {
-                let confirmation = Confirmation::of(token);
-                if !self.router.fanouts.wait_behind(confirmation) {
-                    self.clients.confirm_when_durable(turn, confirmation);
-                }
-            }
+            MeshMessage::Barrier { token } => self.handle_barrier(turn, token),
             MeshMessage::Stored { confirmation } => {
                 self.clients.confirm(confirmation);
                 self.clients.send_ready_acks(turn, confirmation.token.connection);
-            }
-            said @ (MeshMessage::Interest { .. } | MeshMessage::Applied { .. } | MeshMessage::GroupRoom { .. })
-                if from.is_slot(self.clients.settings.shards) =>
-            {
-                self.handle_word_of_nodes(turn, from, said);
             }
             MeshMessage::Interest { number, filter, interest } => {
                 self.router.apply_interest(turn, from, (number, &filter), interest);

@@ -1,12 +1,13 @@
 //! What a shard knows of the other nodes of a cluster.
 //!
-//! Owns: the view that holds, and how far each new peer has been told what this shard is interested in ([`Nodes`]).
+//! Owns: the view that holds, how far each new peer has been told what this shard is interested in, and what peers were asked ([`Nodes`]).
 //! Always holds: shard 0 is told first, and passes the view on before all that is about it; a shard that finds a slot in a set of shards knows
 //! which process is meant. Without a cluster there is nothing here, and nothing is asked. What a peer says wrongly ends its links and changes nothing.
 //! Leaves to others: what shard 0 says for all of its node (`speaker`, `peer_words`), who is in the view (`cluster`), links and their frames (`conn`, `link_words`).
 
 use std::sync::Arc;
 
+use super::asked::AskedPeers;
 use super::forget_slot::Forgetting;
 use super::speaker::Speaker;
 use super::{Effect, InterestTold, MeshMessage, Reply, Shard, Turn};
@@ -27,6 +28,8 @@ pub(super) struct Nodes {
     told: Vec<(ShardId, InterestCursor)>,
     /// Peers that are gone.
     pub forgetting: Forgetting,
+    /// Whose answers are waited for.
+    pub asked: AskedPeers,
 }
 
 impl Nodes {
@@ -68,25 +71,31 @@ impl Shard {
         let before = self.router.nodes.as_ref().map(|nodes| nodes.view.slots()).unwrap_or_default();
         let nodes = self.router.nodes.get_or_insert_with(|| {
             let speaker = is_speaker.then(|| Speaker::new(shards));
-            Box::new(Nodes { view: Arc::clone(&view), speaker, told: Vec::new(), forgetting: Forgetting::default() })
+            let (view, told) = (Arc::clone(&view), Vec::new());
+            Box::new(Nodes { view, speaker, told, forgetting: Forgetting::default(), asked: AskedPeers::default() })
         });
         nodes.view = view;
         nodes.told.retain(|(peer, _)| now.contains(*peer));
+        before.without(now).iter().for_each(|gone| nodes.asked.end(gone));
         if let Some(speaker) = &mut nodes.speaker {
             before.without(now).iter().for_each(|gone| speaker.end(gone));
             now.without(before).iter().for_each(|new| speaker.begin(new));
             self.router.announcements.wait_for_fence();
             self.answer_behind_fence(turn);
         }
+        self.router.others = self.router.others_here;
+        self.router.others.extend(now);
         for gone in before.without(now).iter() {
+            self.clients.questions.end(gone);
             self.note_room_of_log(turn, gone, LogRoom::Enough);
         }
     }
 
-    /// Whether a turn would go on with what peers are told, or what is forgotten of them.
+    /// Whether a turn would go on with what peers are told, with what is forgotten of them, or with what they will not answer any more.
     pub(super) fn has_work_for_peers(&self) -> bool {
         let Some(nodes) = self.router.nodes.as_deref() else { return false };
         !nodes.forgetting.is_empty()
+            || nodes.asked.has_ended()
             || nodes.speaker.as_ref().is_some_and(|speaker| speaker.is_telling(&self.clients.log_rooms))
     }
 
@@ -95,18 +104,21 @@ impl Shard {
         if self.router.nodes.is_some() {
             self.go_on_telling(turn);
             self.go_on_forgetting(turn);
+            self.answer_for_ended(turn);
         }
     }
 
-    /// What shards say of other nodes, or other nodes of themselves.
+    /// What another node's process says.
+    #[inline(never)]
+    pub(super) fn hear_peer(&mut self, turn: &mut Turn<'_>, from: ShardId, message: MeshMessage, bytes: &[u8]) {
+        if let Err(fault) = self.handle_word_of_peer(turn, from, message, bytes) {
+            turn.fx.list.push(Effect::EndLink { slot: from, fault });
+        }
+    }
+
+    /// What shards say of other nodes.
     #[cold]
     pub(super) fn handle_word_of_nodes(&mut self, turn: &mut Turn<'_>, from: ShardId, message: MeshMessage) {
-        if from.is_slot(self.clients.settings.shards) {
-            if let Err(fault) = self.handle_word_of_peer(turn, from, message) {
-                turn.fx.list.push(Effect::EndLink { slot: from, fault });
-            }
-            return;
-        }
         match message {
             MeshMessage::View(view) => self.use_view(turn, view),
             MeshMessage::PeerInterest { peer, number, filter, interest } => {
@@ -124,7 +136,11 @@ impl Shard {
             MeshMessage::ToldInterest { peer, told } => self.router.take_told(turn, peer, told),
             MeshMessage::ForgetSlot { slot } => self.forget(slot),
             MeshMessage::SlotForgotten { slot } => self.note_forgotten(turn, from, slot),
-            // No shard asks a peer anything yet, and peers' words come from peers.
+            // Late where nothing waits: of a process that is gone.
+            MeshMessage::PeerStored { peer, number, reception } => {
+                self.take_answer(turn, peer, number, reception);
+            }
+            // The rest is for peers, or comes from them.
             _ => {}
         }
     }

@@ -1,9 +1,10 @@
-//! What shard 0 of a node says to other nodes and hears of them: interest, and how far it is applied.
+//! What a node hears of other nodes; and what shard 0 says to them and hears for all shards: interest, and how far it is applied.
 //!
 //! Always holds: a change of what this node's shards want is told to peers in the turn in which shard 0 hears of it, and the shard that announced it
 //! is answered through the fence. What a peer says is looked at before any of it is applied, and passed on to the other shards in order.
-//! Leaves to others: who waits for what (`fence`, `passed_on`), which page is told next (`speaker`), messages (`route`).
+//! Leaves to others: who waits for what (`fence`, `passed_on`), which page is told next (`speaker`), messages and questions (`from_nodes`), answers (`route_nodes`).
 
+use super::from_nodes::NodeMessage;
 use super::passed_on::PeerAnswer;
 use super::router::Router;
 use super::speaker::Speaker;
@@ -19,12 +20,37 @@ impl Shard {
         turn: &mut Turn<'_>,
         from: ShardId,
         message: MeshMessage,
+        bytes: &[u8],
     ) -> Result<(), PeerFault> {
         // Without a view that has it, what comes is the rest of a link that is about to end.
-        let Some(nodes) = self.router.nodes.as_deref_mut() else { return Ok(()) };
-        if nodes.view.peer_at(from).is_none() {
+        if !self.router.others.contains(from) {
             return Ok(());
         }
+        match message {
+            MeshMessage::Publish { message, plain, details } => {
+                let details = details.map(|details| *details).unwrap_or_default();
+                let (routed, from) = (message.routed(bytes), NodeMessage { plain, details });
+                return self.router.route_from_node(turn, &mut self.clients, routed, from);
+            }
+            MeshMessage::Barrier { token } => self.handle_barrier_of_node(turn, token),
+            MeshMessage::Stored { confirmation } => return self.handle_answer(turn, from, confirmation),
+            MeshMessage::RetainedDeleted { topic, stamp } => {
+                self.router.apply_retained_deletion(turn, &mut self.clients, &topic, stamp);
+            }
+            MeshMessage::LogRoom { room } => self.note_room_of_log(turn, from, room),
+            to_node => return self.handle_word_to_node(turn, from, to_node),
+        }
+        Ok(())
+    }
+
+    /// What a peer says to the whole node, which shard 0 hears.
+    fn handle_word_to_node(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: ShardId,
+        message: MeshMessage,
+    ) -> Result<(), PeerFault> {
+        let Some(nodes) = self.router.nodes.as_deref_mut() else { return Ok(()) };
         let speaker = nodes.speaker.as_mut().ok_or(PeerFault::Order)?;
         match message {
             MeshMessage::Interest { number, filter, interest } => {

@@ -7,10 +7,10 @@ use super::policy::{MessageRefusal, NO_ROOM_TO_KEEP, NOT_ALLOWED, NOT_ASKED};
 use super::record_log::Waiter;
 use super::route::{MessageOrigin, Outcome};
 use super::timed::is_timed;
-use super::{ConfirmToken, Confirmation, MeshMessage, Shard, Turn};
+use super::{ConfirmToken, Confirmation, Shard, Turn};
 use crate::auth::{AskedTopic, TopicAction};
 use crate::codec::{AckKind, Publish, ReasonCode, encode_ack};
-use crate::ids::{INTERNAL_LISTENER, PacketId, Qos, SessionId, ShardSet};
+use crate::ids::{INTERNAL_LISTENER, PacketId, Qos, SessionId};
 use crate::session::{AckQueue, AliasesIn, MessageRef, PendingAck, Reception, Routed, expiry_of};
 use crate::settings::{DeniedPublish, FullQueue};
 use crate::store::format::LogRecord;
@@ -220,12 +220,13 @@ impl Shard {
                 self.clients.record_log.wait(turn, confirmation);
                 waits += 1;
             }
-            waits += self.clients.settings.shards as u8 - 1;
+            let asked = self.router.others;
+            waits += asked.iter().count() as u8;
             if self.clients.record_log.must_wait() {
                 // Behind what waits to cross.
-                self.clients.record_log.wait_for(turn, Waiter::Barrier(token));
+                self.clients.record_log.wait_for(turn, Waiter::Barrier(token, asked));
             } else {
-                self.clients.send_barriers(turn, token);
+                self.send_barriers(turn, token, asked);
             }
         }
         let (kind, reception) = (AckKind::PubRec, Reception::default());
@@ -309,13 +310,6 @@ impl Shard {
 }
 
 impl Clients {
-    /// Asks every other shard to say when all that was sent to it so far is durable there.
-    pub(super) fn send_barriers(&self, turn: &mut Turn<'_>, token: ConfirmToken) {
-        for shard in ShardSet::all_but(self.id, self.settings.shards).iter() {
-            turn.fx.mesh.push(shard, MeshMessage::Barrier { token });
-        }
-    }
-
     /// Names the next acknowledgement of a connection.
     fn next_ack(&self, id: SessionId) -> ConfirmToken {
         let link = self.sessions.get(id).link.as_deref().expect("the packet came over it");

@@ -12,7 +12,7 @@ use super::Turn;
 use super::interest::PendingSubAck;
 use super::mesh::{ConfirmToken, Confirmation, PublishDetails};
 use crate::codec::ReasonCode;
-use crate::ids::{ConnectionId, MessageId, PacketId, SessionId, ShardId, WriteStamp};
+use crate::ids::{ConnectionId, MessageId, PacketId, SessionId, ShardId, ShardSet, WriteStamp};
 use crate::session::{Message, Routed};
 use crate::store::format::{InboxCount, LogRecord, MessageRecord};
 use crate::store::{LogKeeping, LogStart, Position, Urgency};
@@ -37,8 +37,8 @@ pub(super) enum Waiter {
     Confirm(Confirmation),
     /// A message crosses to another shard.
     Forward(Box<HeldForward>),
-    /// Other shards are asked, for this acknowledgement, whether what has crossed before is durable.
-    Barrier(ConfirmToken),
+    /// These shards are asked, for this acknowledgement, whether what has crossed before is durable.
+    Barrier(ConfirmToken, ShardSet),
     /// The first messages of a queue can be read from the disk.
     Queue(SessionId),
     /// Something is sent on a connection, if it is still there.

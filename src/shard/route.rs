@@ -1,5 +1,5 @@
-//! A message on its way to everybody who is to have it: the retained store, sessions of this shard, other shards; and one that
-//! comes from another shard.
+//! A message on its way to everybody who is to have it: the retained store, sessions of this shard, other shards, other nodes; and one
+//! that comes from another shard.
 
 use smallvec::SmallVec;
 
@@ -54,7 +54,7 @@ impl Router {
         self.retained.bytes_of(topic).is_some_and(|old_bytes| has_room(charged.bytes.saturating_sub(old_bytes)))
     }
 
-    /// Gives a message to everybody who is to have it: the retained store, sessions of this shard, other shards.
+    /// Gives a message to everybody who is to have it: the retained store, sessions of this shard, other shards, other nodes.
     pub(super) fn route(
         &mut self,
         turn: &mut Turn<'_>,
@@ -75,11 +75,16 @@ impl Router {
         let mut matches = self.find_matches(clients, topic);
         let is_under_way = self.deliver_plain(turn, clients, fanout, &mut matches, confirm);
         let (picks, any_member) = self.deliver_groups(turn, clients, fanout, &matches);
-        let matched = is_under_way || !matches.local.is_empty() || !matches.shards.is_empty() || any_member;
+        let others = self.others;
+        let is_elsewhere = !matches.shards.and(others).is_empty();
+        let matched = is_under_way || !matches.local.is_empty() || is_elsewhere || any_member;
         let mut others_wait = 0;
-        if clients.settings.shards > 1 {
-            let others = ToOtherShards { matches: &matches, picks: &picks, retained, confirm, once };
-            others_wait = others.send(turn, clients, &mut fanout.routed);
+        if !others.is_empty() {
+            let others = ToOtherShards { matches: &matches, picks: &picks, retained, confirm, once, of_node: false };
+            others_wait = others.send(turn, clients, &mut fanout.routed, self.others_here);
+            if let Some(nodes) = self.nodes.as_deref_mut() {
+                others_wait += others.send_to_nodes(turn, clients, nodes, &mut fanout.routed);
+            }
         }
         let waits = u8::from(is_under_way && confirm.is_some());
         let mut outcome = Outcome { matched, waits, waits_for_log: false, is_under_way, reception: fanout.reception };
@@ -105,7 +110,7 @@ impl Router {
 
     /// Everybody whom a message on `topic` is for. To be given back to `matches`.
     #[inline]
-    fn find_matches(&mut self, clients: &Clients, topic: TopicName<'_>) -> Box<Matches> {
+    pub(super) fn find_matches(&mut self, clients: &Clients, topic: TopicName<'_>) -> Box<Matches> {
         let mut matches = self.matches.take().unwrap_or_default();
         matches.copied_max = clients.settings.subscribers_per_turn as usize;
         self.index.matches_again(topic, &mut matches);
@@ -115,7 +120,7 @@ impl Router {
     /// Delivers to the plain subscribers of this shard, or begins to: then `confirm` is told in the end. Returns whether it has
     /// only begun.
     #[inline]
-    fn deliver_plain(
+    pub(super) fn deliver_plain(
         &mut self,
         turn: &mut Turn<'_>,
         clients: &mut Clients,
@@ -146,6 +151,26 @@ impl Router {
         stamp
     }
 
+    /// Takes over what another shard, or another node, has retained or deleted under its stamp. Returns whether this shard's log has it.
+    #[inline]
+    pub(super) fn take_retained(
+        &mut self,
+        turn: &mut Turn<'_>,
+        clients: &mut Clients,
+        routed: &mut Routed<'_>,
+        stamp: WriteStamp,
+    ) -> bool {
+        let topic = routed.message.topic;
+        let message = copy_to_retain(&clients.settings, turn.now, routed);
+        // An older write waits as well: for the newer one in its place.
+        let stored_here = clients.logs_retained(topic);
+        let kept = message.clone().filter(|_| stored_here);
+        if self.retained.write(turn.now, topic, message, stamp) && stored_here {
+            clients.log_retained(turn, routed, kept.as_ref(), stamp);
+        }
+        stored_here
+    }
+
     /// A message that a client of another shard published.
     pub(super) fn handle_mesh_publish(
         &mut self,
@@ -155,18 +180,12 @@ impl Router {
         plain: bool,
         details: PublishDetails,
     ) {
-        let PublishDetails { groups, retained, mut confirm, forward, .. } = details;
+        let PublishDetails { groups, retained, mut confirm, forward, of_node, .. } = details;
         let before = clients.record_log.last();
         let text = routed.message.topic;
         let mut stored_here = false;
         if let Some(stamp) = retained {
-            let message = copy_to_retain(&clients.settings, turn.now, &mut routed);
-            // An older write waits as well: for the newer one in its place.
-            stored_here = clients.logs_retained(text);
-            let kept = message.clone().filter(|_| stored_here);
-            if self.retained.write(turn.now, text, message, stamp) && stored_here {
-                clients.log_retained(turn, &mut routed, kept.as_ref(), stamp);
-            }
+            stored_here = self.take_retained(turn, clients, &mut routed, stamp);
         }
         let mut fanout = Fanout::new(routed);
         // Interest may have arisen here that the publisher's shard had not heard of when it sent a retained message.
@@ -178,23 +197,26 @@ impl Router {
         }
         let mut forwarded = RemotePicks::new();
         for key in groups {
-            forwarded.extend(self.deliver_to_group_member(turn, clients, key, &mut fanout));
+            forwarded.extend(self.deliver_to_group_member(turn, clients, (key, of_node), &mut fanout));
         }
         stored_here |= is_under_way || clients.record_log.last() > before;
         for (shard, key) in forwarded {
             // Whoever takes the message last confirms, unless something of it is stored here.
             let confirm = if stored_here { None } else { confirm.take() };
             let confirm = confirm.map(|confirmation| confirmation.and(fanout.reception));
+            let confirm = confirm.map(|confirmation| self.question_to(clients, shard, confirmation));
             let groups = SmallVec::from_slice(&[key]);
             let details = PublishDetails {
                 groups,
                 confirm,
                 sampled: clients.spans.sampled().cloned(),
+                of_node,
                 ..PublishDetails::default()
             };
             clients.counters.mesh_sent += 1;
             if forward.is_some() {
-                let route = ForwardRoute { to: shard, plain: false, is_kept_there: true };
+                let is_kept_there = self.others_here.contains(shard);
+                let route = ForwardRoute { to: shard, plain: false, is_kept_there };
                 clients.forward(turn, route, &mut fanout.routed, details);
             } else {
                 turn.fx.mesh.publish(shard, &mut fanout.routed, false, details);
@@ -263,20 +285,38 @@ fn copy_to_retain(settings: &Settings, now: Now, routed: &mut Routed<'_>) -> Opt
     })
 }
 
-/// What goes to other shards of a message that was routed here.
-struct ToOtherShards<'a> {
-    matches: &'a Matches,
+/// What goes to other shards, and other nodes, of a message that was routed here.
+pub(super) struct ToOtherShards<'a> {
+    pub matches: &'a Matches,
     /// Members of groups that were picked there.
-    picks: &'a [(ShardId, u64)],
+    pub picks: &'a [(ShardId, u64)],
     /// Set when it is also a write to the retained store.
-    retained: Option<WriteStamp>,
+    pub retained: Option<WriteStamp>,
     /// The acknowledgement that waits for them.
-    confirm: Option<Confirmation>,
+    pub confirm: Option<Confirmation>,
     /// It arrives there once.
-    once: bool,
+    pub once: bool,
+    /// It came from another node.
+    pub of_node: bool,
 }
 
 impl ToOtherShards<'_> {
+    /// Whoever has subscribers that it is for.
+    #[inline]
+    pub(super) fn targets(&self) -> ShardSet {
+        let mut targets = self.matches.shards;
+        for &(shard, _) in self.picks {
+            targets.insert(shard);
+        }
+        targets
+    }
+
+    /// The groups of which a member there was picked.
+    #[inline]
+    pub(super) fn groups_of(&self, shard: ShardId) -> SmallVec<[u64; 2]> {
+        self.picks.iter().filter(|&&(picked, _)| picked == shard).map(|&(_, key)| key).collect()
+    }
+
     /// Whether it crosses when what it belongs to is durable, and then whether the other shard writes down what comes of it.
     fn is_forward(&self, clients: &Clients, shard: ShardId, routed: &Routed<'_>, groups: &[u64]) -> Option<bool> {
         if !self.once || !clients.record_log.is_kept() {
@@ -287,19 +327,18 @@ impl ToOtherShards<'_> {
         Some(self.matches.durable_shards.contains(shard) || !groups.is_empty() || is_retained_there)
     }
 
-    /// One message per interested shard. Returns how many of them will confirm.
-    fn send(&self, turn: &mut Turn<'_>, clients: &mut Clients, routed: &mut Routed<'_>) -> u8 {
-        let mut targets = self.matches.shards;
-        for &(shard, _) in self.picks {
-            targets.insert(shard);
-        }
-        if self.retained.is_some() {
-            targets = ShardSet::all_but(clients.id, clients.settings.shards);
-        }
+    /// One message per interested shard of this node, of which the others are `here`. Returns how many of them will confirm.
+    pub(super) fn send(
+        &self,
+        turn: &mut Turn<'_>,
+        clients: &mut Clients,
+        routed: &mut Routed<'_>,
+        here: ShardSet,
+    ) -> u8 {
+        let targets = if self.retained.is_some() { here } else { self.targets().and(here) };
         let mut waits = 0;
         for shard in targets.iter() {
-            let groups: SmallVec<[u64; 2]> =
-                self.picks.iter().filter(|&&(picked, _)| picked == shard).map(|&(_, key)| key).collect();
+            let groups = self.groups_of(shard);
             // A retained message is taken over when every copy has it: whoever subscribes after seeing it acknowledged
             // is shown it with RETAIN 1, wherever the subscription lives.
             let is_kept = self.retained.is_some() || self.matches.durable_shards.contains(shard) || !groups.is_empty();
@@ -309,7 +348,8 @@ impl ToOtherShards<'_> {
             let plain = self.matches.shards.contains(shard);
             let is_forward = self.is_forward(clients, shard, routed, &groups);
             let sampled = clients.spans.sampled().cloned();
-            let details = PublishDetails { groups, retained: self.retained, confirm, forward: None, sampled };
+            let of_node = self.of_node && !groups.is_empty();
+            let details = PublishDetails { groups, retained: self.retained, confirm, forward: None, sampled, of_node };
             match is_forward {
                 None => turn.fx.mesh.publish(shard, routed, plain, details),
                 Some(is_kept_there) => {

@@ -5,7 +5,7 @@
 //! Always holds: what other shards were told of this one's subscriptions is what the index has.
 //! Leaves to others: what becomes of a message at the session that gets it (`clients`, which its methods are handed).
 //!
-//! Its methods are where their subject is: `route`, `crowd`, `groups`, `teardown`, `subscribe`, `work`, `peer_words`.
+//! Its methods are where their subject is: `route`, `crowd`, `groups`, `teardown`, `subscribe`, `work`, `peer_words`, `route_nodes`, `from_nodes`.
 
 use std::collections::VecDeque;
 
@@ -14,13 +14,17 @@ use super::interest::Announcements;
 use super::nodes::Nodes;
 use super::retained::RetainedStore;
 use super::settings::ProcessContext;
-use crate::ids::ShardId;
+use crate::ids::{ShardId, ShardSet};
 use crate::time::Deadline;
 use crate::topic::{Matches, SubscriptionIndex};
 
 /// See the module's text.
 #[derive(Debug)]
 pub(super) struct Router {
+    /// The other shards of this node.
+    pub others_here: ShardSet,
+    /// These and the processes of other nodes that the view has: whoever a message may be sent to.
+    pub others: ShardSet,
     pub index: SubscriptionIndex,
     pub retained: RetainedStore,
     pub announcements: Announcements,
@@ -39,7 +43,10 @@ pub(super) struct Router {
 impl Router {
     /// Nobody subscribes, and nothing is retained.
     pub(super) fn new(id: ShardId, process: &ProcessContext) -> Self {
+        let others = ShardSet::all_but(id, process.settings.shards);
         Self {
+            others_here: others,
+            others,
             index: SubscriptionIndex::new(process.keys, id),
             retained: RetainedStore::new(process.stamps),
             announcements: Announcements::new(id, process.settings.shards),

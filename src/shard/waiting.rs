@@ -21,7 +21,7 @@ impl Shard {
         for _ in 0..RELEASED_PER_TURN {
             match self.clients.record_log.next_ready() {
                 Some(Waiter::Confirm(confirmation)) => self.clients.tell_stored(turn, confirmation),
-                Some(Waiter::Barrier(token)) => self.clients.send_barriers(turn, token),
+                Some(Waiter::Barrier(token, asked)) => self.send_barriers(turn, token, asked),
                 Some(Waiter::Forward(held)) => self.release_forward(turn, *held),
                 Some(Waiter::Queue(session)) => self.clients.ask_again(turn, session),
                 Some(Waiter::Send(connection, held)) => self.send_held(turn, connection, held),

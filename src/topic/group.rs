@@ -239,9 +239,12 @@ impl Group {
         }
     }
 
-    /// Another shard whose connected members are not known to be full, the best of them.
-    pub(super) fn pick_elsewhere(&self) -> Option<ShardId> {
-        let able = self.remote.iter().filter(|remote| remote.online > 0 && remote.room > MemberRoom::Full);
+    /// One of some other shards whose connected members are not known to be full, the best of them.
+    pub(super) fn pick_elsewhere(&self, shards: ShardSet) -> Option<ShardId> {
+        let able = self
+            .remote
+            .iter()
+            .filter(|remote| remote.online > 0 && remote.room > MemberRoom::Full && shards.contains(remote.shard));
         able.max_by_key(|remote| remote.room).map(|remote| remote.shard)
     }
 
@@ -501,7 +504,7 @@ mod tests {
         assert_eq!(cycle.len(), 5, "{cycle:?}");
         group.set_remote_room(ShardId(1), MemberRoom::Full);
         assert!((0..9).all(|_| matches!(group.pick(), Some(Pick::Local(_)))));
-        assert_eq!(group.pick_elsewhere(), None);
+        assert_eq!(group.pick_elsewhere(ShardSet(u64::MAX)), None);
         // Whoever goes and comes back is ready.
         group.set_online(2, false);
         group.swap_remove(0, false);

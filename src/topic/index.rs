@@ -219,9 +219,9 @@ impl SubscriptionIndex {
         self.group(group).candidates()
     }
 
-    /// Another shard whose members are not known to be full.
-    pub fn pick_elsewhere(&self, group: EntryId) -> Option<ShardId> {
-        self.group(group).pick_elsewhere()
+    /// One of some other shards whose members are not known to be full.
+    pub fn pick_elsewhere(&self, group: EntryId, shards: ShardSet) -> Option<ShardId> {
+        self.group(group).pick_elsewhere(shards)
     }
 
     /// Another shard says what its members can do with a message.

@@ -112,7 +112,8 @@ impl Matches {
         }
     }
 
-    pub(super) fn clear(&mut self) {
+    /// Nobody: as before the first match.
+    pub fn clear(&mut self) {
         self.topic.clear();
         self.local.clear();
         self.groups.clear();

@@ -138,6 +138,12 @@ impl SubscriptionIndex {
         Scan::Done
     }
 
+    /// Ends what `shard` has told of its members of a shared subscription, before a walk comes to it. With the last member the group is gone.
+    pub fn forget_members(&mut self, group: EntryId, shard: ShardId) {
+        self.changes += 1;
+        self.forget_in(group, shard);
+    }
+
     /// What this shard and some others want of a filter, as one: what a node says to other nodes.
     pub fn interest_among(&self, filter: &SubscribedFilter<'_>, shards: ShardSet) -> Interest {
         let nothing = match filter.share {

@@ -3,7 +3,7 @@
 use super::harness::{Peer, World, options};
 use super::node_pair::{NodePair, OTHER};
 use super::nodes::view_of;
-use crate::ids::ShardId;
+use crate::ids::{ShardId, ShardSet};
 use crate::session::AckNumber;
 use crate::session::Reception;
 use crate::shard::mesh::{InterestTold, MeshMessage};
@@ -27,7 +27,7 @@ fn known_of(world: &World, shard: usize, slot: ShardId, filter: &str) -> Interes
         Some(_) => Interest::Shared { online: 0, total: 0, durable: false },
         None => Interest::Plain { any: false, durable: false },
     };
-    let mut only = crate::ids::ShardSet::default();
+    let mut only = ShardSet::default();
     only.insert(slot);
     index.interest_with(&filter, nothing, only)
 }
@@ -239,7 +239,7 @@ fn the_room_of_a_peers_members_reaches_every_shard() {
     for room in [MemberRoom::Full, MemberRoom::Window] {
         assert!(says(world, 0, MeshMessage::GroupRoom { key, room }).is_empty());
         for shard in 0..3 {
-            let elsewhere = world.shards[shard].router.index.pick_elsewhere(group(world, shard));
+            let elsewhere = world.shards[shard].router.index.pick_elsewhere(group(world, shard), ShardSet(u64::MAX));
             assert_eq!(elsewhere, (room == MemberRoom::Window).then_some(OTHER), "shard {shard}");
         }
     }

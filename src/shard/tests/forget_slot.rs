@@ -166,10 +166,11 @@ fn a_peer_whose_link_is_behind_is_told_more_when_it_takes_more() {
     let all = filters(20);
     subscribe_all(&mut pair.0[0], &all);
     let world = &mut pair.0[0];
-    sees(world, &[]);
+    world.hold_work();
     let said = |room| Input::Mesh { from: OTHER, message: MeshMessage::LogRoom { room }, bytes: &[] };
-    world.turn(0, said(LogRoom::Behind));
     sees(world, &[8, OTHER.0]);
+    world.turn(0, said(LogRoom::Behind));
+    world.release_work();
     assert!(world.to_peers.iter().all(|(_, slot, _)| *slot == ShardId(8)), "others are told meanwhile");
     assert_eq!(world.to_peers.len(), all.len() + 1);
     assert!(!world.shards[0].has_work(), "nobody asks again and again");

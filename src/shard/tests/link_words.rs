@@ -153,7 +153,7 @@ fn messages_of_any_kind_come_as_they_were_published() {
         };
         let details = PublishDetails {
             groups: (0..chance.below(4) as u64).collect(),
-            retained: chance.maybe(|chance| WriteStamp { time_ns: chance.0, shard: 63 }),
+            retained: chance.maybe(|chance| WriteStamp { time_ns: chance.0 >> 1, shard: 63 }),
             ..PublishDetails::default()
         };
         let (mut batch, plain) = (b"before it".to_vec(), chance.below(2) == 0);
@@ -231,6 +231,7 @@ fn what_nobody_means_is_refused() {
         LinkPublish { properties: b"\x23\x00\x01", ..publish },
         LinkPublish { properties: b"\x01", ..publish },
         LinkPublish { passed_on: true, ..publish },
+        LinkPublish { retain: true, stamp: Some(WriteStamp { time_ns: 1 << 63, shard: 0 }), ..publish },
     ];
     for publish in hostile {
         let refused = frame_heard(&LinkFrame::Publish(publish));
@@ -253,8 +254,11 @@ fn what_nobody_means_is_refused() {
         let refused = frame_heard(&LinkFrame::Interest(interest));
         assert!(matches!(refused, Err(LinkRefusal::Content(_))), "{interest:?}: {refused:?}");
     }
-    let deleted = LinkFrame::RetainedDeleted { stamp: WriteStamp::default(), topic: "a/+" };
-    assert!(matches!(frame_heard(&deleted), Err(LinkRefusal::Content(_))));
+    let late = WriteStamp { time_ns: u64::MAX, shard: 0 };
+    for (stamp, topic) in [(WriteStamp::default(), "a/+"), (late, "a")] {
+        let deleted = LinkFrame::RetainedDeleted { stamp, topic };
+        assert!(matches!(frame_heard(&deleted), Err(LinkRefusal::Content(_))));
+    }
     for frame in [LinkFrame::Received { count: 1 }, LinkFrame::Proof([0; 32])] {
         assert!(matches!(frame_heard(&frame), Err(LinkRefusal::Order)), "{frame:?}");
     }

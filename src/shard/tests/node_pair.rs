@@ -6,7 +6,7 @@ use crate::cluster::{LinkFrame, LinkOut};
 use crate::ids::ShardId;
 use crate::limits::LINK_FRAME_MAX_BYTES;
 use crate::shard::link_words::{decode, encode};
-use crate::shard::{Command, Input, Reply};
+use crate::shard::{Command, Input, Reply, Settings};
 
 /// What each of both nodes calls the other.
 pub(super) const OTHER: ShardId = ShardId(9);
@@ -17,12 +17,22 @@ pub(super) struct NodePair(pub(super) [World; 2]);
 impl NodePair {
     /// Two nodes of so many shards that know nothing of each other.
     pub(super) fn apart(shards: usize) -> Self {
-        Self([(); 2].map(|()| World::in_memory(shards, |_| {})))
+        Self::apart_with([shards; 2], |_| {})
+    }
+
+    /// The same with settings of the test's choice.
+    pub(super) fn apart_with(shards: [usize; 2], choose: impl Fn(&mut Settings)) -> Self {
+        Self(shards.map(|shards| World::in_memory(shards, &choose)))
     }
 
     /// Two nodes that wait for each other.
     pub(super) fn joined(shards: usize) -> Self {
-        let mut pair = Self::apart(shards);
+        Self::joined_with([shards; 2], |_| {})
+    }
+
+    /// The same with settings of the test's choice.
+    pub(super) fn joined_with(shards: [usize; 2], choose: impl Fn(&mut Settings)) -> Self {
+        let mut pair = Self::apart_with(shards, choose);
         pair.meet();
         pair.carry_all();
         assert!(pair.0.iter().all(|world| world.counted_by == [OTHER]), "each waits for the other");

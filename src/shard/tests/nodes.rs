@@ -6,7 +6,7 @@ use super::harness::{Peer, World, options, v5_kept};
 use super::show::{publish, publish1, publish2, retained};
 use crate::cluster::{BootId, ClusterView, NodeId, NodeStanding, PeerProcess, RangeCount, RangePlace};
 use crate::codec::{AckKind, Packet};
-use crate::ids::ShardId;
+use crate::ids::{ShardId, ShardSet};
 use crate::shard::mesh::MeshMessage;
 use crate::shard::{Command, Input, Reply};
 use crate::topic::{Interest, MemberRoom};
@@ -63,14 +63,15 @@ fn what_shard_0_hears_of_a_peer_is_passed_on_applied_and_answered() {
     let index = &mut world.shards[1].router.index;
     let topic = |text| crate::topic::TopicName::parse(text, 9).unwrap();
     let mut matches = crate::topic::Matches::default();
+    let everybody = ShardSet(u64::MAX);
     index.matches(topic("a/b"), &mut matches);
     assert!(matches.shards.contains(peer) && matches.durable_shards.contains(peer));
     index.matches(topic("t"), &mut matches);
     let group = matches.groups[0];
-    assert_eq!(index.pick_elsewhere(group), Some(peer));
+    assert_eq!(index.pick_elsewhere(group, everybody), Some(peer));
     let key = index.group_key(group);
     says(&mut world, MeshMessage::GroupRoom { key, room: MemberRoom::Full });
-    assert_eq!(world.shards[1].router.index.pick_elsewhere(group), None);
+    assert_eq!(world.shards[1].router.index.pick_elsewhere(group, everybody), None);
     says(&mut world, MeshMessage::GroupRoom { key: key ^ 1, room: MemberRoom::Full });
     assert!(world.ended_links.is_empty());
 }
