@@ -18,7 +18,7 @@ pub enum PeerWord {
     Broken,
     /// Whether its beats come back to it, as its PINGs and its answers to ours say.
     Heard(bool),
-    /// It waits for this node before each SUBACK from now on.
+    /// It waits for this node before each SUBACK from now on, and this node for it.
     Counted,
 }
 

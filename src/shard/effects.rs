@@ -378,7 +378,8 @@ pub struct Effects {
     pub replies: Vec<(RequestId, Reply)>,
     /// Questions to others, each answered by `Input::Verdict` or not at all. They stay until they are taken out.
     pub asks: Vec<Ask>,
-    /// Peers that wait for this node before each SUBACK from now on: its listeners may be open when all do. They stay until they are taken out.
+    /// Peers that wait for this node before each SUBACK from now on, and that it waits for, with all applied here that they said before: its listeners may
+    /// be open when that is so of all. They stay until they are taken out.
     pub counted_by: Vec<ShardId>,
     /// The cluster as it is from now on, where that is news. It stays until it is taken out.
     pub view: Option<Arc<ClusterView>>,

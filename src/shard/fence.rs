@@ -77,6 +77,11 @@ impl NodeFence {
         Ok(())
     }
 
+    /// Whether a peer is waited for.
+    pub(super) fn counts(&self, peer: ShardId) -> bool {
+        self.peers.iter().any(|known| known.slot == peer && known.progress == PeerProgress::Counted)
+    }
+
     /// The number of a change that all peers are told.
     pub(super) const fn announce(&mut self) -> u64 {
         self.announced += 1;
@@ -182,7 +187,9 @@ mod tests {
         assert_eq!(fence.being_told().count(), 0);
         fence.announce(); // said behind the end of all
         fence.add(ShardId(0), 1);
+        assert!(!fence.counts(PEER));
         fence.count(PEER).unwrap();
+        assert!(fence.counts(PEER) && !fence.counts(OTHER));
         assert_eq!(fence.next_ready(), None, "it counts before it has applied that");
         assert_eq!(fence.count(PEER), Err(PeerFault::Order), "once");
         assert_eq!(fence.applied(PEER, 1), Err(PeerFault::Applied), "it has applied 2");

@@ -2,7 +2,7 @@
 //!
 //! Owns: a count of what shard 0 has passed on to the other shards, how far each has come, and what is to be said to peers then ([`PassedOn`]). Only
 //! shard 0 has one.
-//! Always holds: a peer hears APPLIED and SYNCED when every shard of this node has applied all that it said before. What a peer says out of turn is
+//! Always holds: a peer hears APPLIED and SYNCED, and counts as one that waits for this node, when every shard of this node has applied all that it said before. What a peer says out of turn is
 //! refused and changes nothing.
 //! Leaves to others: applying it, and the words themselves (`nodes`); whom this node waits for (`fence`).
 
@@ -18,6 +18,8 @@ pub(super) enum PeerAnswer {
     Applied(u64),
     /// All that it was interested in when it had told all is.
     Synced,
+    /// Nothing, but that it waits for this node holds: all that it said before is applied.
+    Counted,
 }
 
 /// See the module's text.
@@ -48,7 +50,9 @@ enum HeardPhase {
     HasTold,
     /// It was told SYNCED.
     IsSynced,
-    /// It waits for this node before each SUBACK.
+    /// It waits for this node before each SUBACK, and not all that it said before is applied.
+    HasCounted,
+    /// It waits, and all is.
     Counts,
 }
 
@@ -92,9 +96,11 @@ impl PassedOn {
         Ok(())
     }
 
-    /// A peer waits for this node from now on.
+    /// A peer waits for this node from now on: that holds for all shards of this node when they have applied what it said before.
     pub(super) fn counted_by(&mut self, peer: ShardId) -> Result<(), PeerFault> {
-        Self::peer(&mut self.peers, peer)?.go_on(HeardPhase::IsSynced, HeardPhase::Counts)
+        Self::peer(&mut self.peers, peer)?.go_on(HeardPhase::IsSynced, HeardPhase::HasCounted)?;
+        self.due.push_back((self.count, peer, PeerAnswer::Counted));
+        Ok(())
     }
 
     /// Another shard of this node has applied all that was passed on up to `number`.
@@ -111,12 +117,19 @@ impl PassedOn {
             return None;
         }
         self.due.pop_front();
-        if answer == PeerAnswer::Synced
-            && let Ok(peer) = Self::peer(&mut self.peers, slot)
-        {
-            peer.phase = HeardPhase::IsSynced;
+        if let Ok(peer) = Self::peer(&mut self.peers, slot) {
+            match answer {
+                PeerAnswer::Applied(_) => {}
+                PeerAnswer::Synced => peer.phase = HeardPhase::IsSynced,
+                PeerAnswer::Counted => peer.phase = HeardPhase::Counts,
+            }
         }
         Some((slot, answer))
+    }
+
+    /// Whether a peer waits for this node, and all shards have applied what it said before.
+    pub(super) fn counts(&self, peer: ShardId) -> bool {
+        self.peers.iter().any(|known| known.slot == peer && known.phase == HeardPhase::Counts)
     }
 
     fn peer(peers: &mut [HeardPeer], peer: ShardId) -> Result<&mut HeardPeer, PeerFault> {
@@ -179,8 +192,14 @@ mod tests {
         passed_on.applied(ShardId(1), 1_000);
         assert_eq!(passed_on.next_due(), Some((PEER, PeerAnswer::Synced)));
         assert_eq!(passed_on.told_all(PEER), Err(PeerFault::Order), "once");
+        passed_on.announced(PEER, 1).unwrap();
         passed_on.counted_by(PEER).unwrap();
         assert_eq!(passed_on.counted_by(PEER), Err(PeerFault::Order), "once");
+        assert_eq!((passed_on.next_due(), passed_on.counts(PEER)), (None, false), "not all is applied");
+        passed_on.applied(ShardId(1), 1_001);
+        assert_eq!(passed_on.next_due(), Some((PEER, PeerAnswer::Applied(1))));
+        assert_eq!(passed_on.next_due(), Some((PEER, PeerAnswer::Counted)));
+        assert!(passed_on.counts(PEER));
     }
 
     #[test]

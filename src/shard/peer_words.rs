@@ -1,7 +1,8 @@
 //! What a node hears of other nodes; and what shard 0 says to them and hears for all shards: interest, and how far it is applied.
 //!
 //! Always holds: a change of what this node's shards want is told to peers in the turn in which shard 0 hears of it, and the shard that announced it
-//! is answered through the fence. What a peer says is looked at before any of it is applied, and passed on to the other shards in order.
+//! is answered through the fence. What a peer says is looked at before any of it is applied, and passed on to the other shards in order. A peer is
+//! told of as counting when both nodes wait for each other: then clients of either may publish and subscribe.
 //! Leaves to others: who waits for what (`fence`, `passed_on`), which page is told next (`speaker`), messages and questions (`from_nodes`), answers (`route_nodes`).
 
 use super::from_nodes::NodeMessage;
@@ -67,10 +68,11 @@ impl Shard {
             MeshMessage::Synced => {
                 speaker.fence.count(from)?;
                 turn.fx.mesh.push(from, MeshMessage::Counted);
+                turn.fx.counted_by.extend(speaker.passed_on.counts(from).then_some(from));
             }
             MeshMessage::Counted => {
                 speaker.passed_on.counted_by(from)?;
-                turn.fx.counted_by.push(from);
+                self.router.answer_peers(turn);
             }
             MeshMessage::GroupRoom { key, room } => {
                 if let Some(group) = self.router.index.group_by_key(key) {
@@ -187,13 +189,18 @@ impl Router {
         Ok(())
     }
 
-    /// Says to peers what all shards have applied of theirs.
+    /// Says to peers what all shards have applied of theirs, and who of them waits for this node.
     fn answer_peers(&mut self, turn: &mut Turn<'_>) {
         let Some(speaker) = self.speaker() else { return };
         while let Some((peer, answer)) = speaker.passed_on.next_due() {
             let message = match answer {
                 PeerAnswer::Applied(number) => MeshMessage::Applied { number },
                 PeerAnswer::Synced => MeshMessage::Synced,
+                PeerAnswer::Counted => {
+                    // What this node's own clients subscribe to has to be waited for as well.
+                    turn.fx.counted_by.extend(speaker.fence.counts(peer).then_some(peer));
+                    continue;
+                }
             };
             turn.fx.mesh.push(peer, message);
         }

@@ -6,7 +6,8 @@
 //! each, beginning at `SIM_FIRST`; `SIM_DISKS` has all with disks (1) or without (0), `SIM_CANARY` names the one canary that is wanted. A failure prints its seed and step, the last events (`SIM_EVENTS` sets how many), and how to run it
 //! again. `scripts/sim` runs thousands.
 //!
-//! `cluster` is a simulation of its own, of several nodes and a model of the engine between them, with the same variables.
+//! `cluster` is a simulation of its own, of several nodes and a model of the engine between them, and so is `nodes`, of nodes' shards and links;
+//! both have the same variables.
 
 mod actions;
 mod authenticator;
@@ -31,6 +32,7 @@ mod inputs;
 #[path = "../support/layer.rs"]
 mod layer;
 mod lists;
+mod nodes;
 mod operator;
 mod oracle;
 mod orders;

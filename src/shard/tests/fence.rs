@@ -226,6 +226,39 @@ fn what_a_peer_says_wrongly_ends_its_links_and_nothing_else() {
 }
 
 #[test]
+fn a_peer_counts_when_both_nodes_wait_for_each_other() {
+    let all = || MeshMessage::ToldInterest { peer: OTHER, told: InterestTold::All };
+    for counted_first in [false, true] {
+        let mut world = World::in_memory(2, |_| {});
+        assert_eq!(world.ask(0, Command::UseCluster(view_of(&[OTHER.0]))), Reply::Done);
+        assert!(says(&mut world, 0, all()).is_empty());
+        let words = [MeshMessage::Synced, MeshMessage::Counted];
+        let (first, second) = if counted_first { (1, 0) } else { (0, 1) };
+        assert!(says(&mut world, 0, words[first].clone()).is_empty());
+        assert!(world.counted_by.is_empty(), "one of both may not know what the other's clients want");
+        assert!(says(&mut world, 0, words[second].clone()).is_empty());
+        assert_eq!(world.counted_by, [OTHER]);
+    }
+}
+
+#[test]
+fn a_peer_counts_when_every_shard_knows_what_it_has_promised_before() {
+    let mut world = World::in_memory(2, |_| {});
+    assert_eq!(world.ask(0, Command::UseCluster(view_of(&[OTHER.0]))), Reply::Done);
+    assert!(says(&mut world, 0, MeshMessage::ToldInterest { peer: OTHER, told: InterestTold::All }).is_empty());
+    assert!(says(&mut world, 0, MeshMessage::Synced).is_empty());
+    world.hold_mesh();
+    let late = MeshMessage::Interest { number: 1, filter: "late".into(), interest: WANTED };
+    for word in [late, MeshMessage::Counted] {
+        assert!(says(&mut world, 0, word).is_empty());
+    }
+    assert!(world.counted_by.is_empty(), "a client of shard 1 would not reach who subscribed late");
+    world.release_mesh();
+    assert_eq!(known_of(&world, 1, OTHER, "late"), WANTED);
+    assert_eq!(world.counted_by, [OTHER]);
+}
+
+#[test]
 fn the_room_of_a_peers_members_reaches_every_shard() {
     let mut pair = NodePair::joined(3);
     let far = client(&mut pair.0[1], 2, "far");
