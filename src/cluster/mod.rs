@@ -64,4 +64,4 @@ pub use reader::{LogReader, RangeLogEnd};
 pub use retained::{RetainedAnswer, RetainedAppend, RetainedAsk, RetainedNews, RetainedTail};
 pub use retained_entry::{RETAINED_FORMAT, RetainedBody, RetainedEntry, RetainedEntryError, RetainedSubject};
 pub use run::LogDamage;
-pub use view::{ClusterView, NodeStanding, PeerProcess, PeerSlots, RangePlace};
+pub use view::{ClusterView, NodeStanding, PeerProcess, PeerSlots, RangePlace, RangeServer};

@@ -27,6 +27,17 @@ pub enum RangePlace {
     Nobody,
 }
 
+/// Who is to hear a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RangeServer<'a> {
+    /// This node.
+    Own,
+    /// The process of another member.
+    Peer(&'a PeerProcess),
+    /// Nobody yet, or nobody that this node could name.
+    Nobody,
+}
+
 /// The process of another member that this node talks to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerProcess {
@@ -79,6 +90,21 @@ impl ClusterView {
     /// Who serves a client.
     pub fn place_of(&self, client_id: &str) -> RangePlace {
         self.place_of_range(self.ranges.range_of(client_id))
+    }
+
+    /// Who is to hear the clients of a range. While this node may hear nobody, it does not say who else does: the map may have changed without it.
+    pub fn server_of(&self, range: RangeId) -> RangeServer<'_> {
+        match self.place_of_range(range) {
+            _ if self.standing != NodeStanding::Serves => RangeServer::Nobody,
+            RangePlace::Here => RangeServer::Own,
+            RangePlace::Peer(node) => self.peer(node).map_or(RangeServer::Nobody, RangeServer::Peer),
+            RangePlace::Coming | RangePlace::Nobody => RangeServer::Nobody,
+        }
+    }
+
+    /// Whether this node is to hear the clients of any range.
+    pub fn serves_any(&self) -> bool {
+        self.standing == NodeStanding::Serves && self.owners.contains(&RangePlace::Here)
     }
 
     /// The slots of all peers.

@@ -78,6 +78,13 @@ impl Connections {
             return;
         }
         let certified = self.entry(listener).client_id(connection.wire.identity());
+        if self.view().is_some() {
+            let arrived = HandedOver::new(connect, rest.to_vec(), certified, listener, peer);
+            if let Some(arrived) = self.keep_own(core.now(), id, arrived) {
+                self.let_on(core, id, arrived);
+            }
+            return;
+        }
         let chosen = certified.or_else(|| connect.get().client_id.is_empty().then(|| self.assign_client_id()));
         let client_id = chosen.as_deref().unwrap_or(connect.get().client_id);
         let owner = ShardId::owner_of(client_id, self.config.shards);

@@ -21,6 +21,8 @@ pub enum Phase {
     AwaitingPeer,
     /// Between two nodes that know each other.
     Link,
+    /// CONNECT has come, and no node serves the range of its client yet.
+    AwaitingRange,
     /// CONNECT has come where its session is, and the broker is full: it waits a moment for a place.
     AwaitingPlace,
     /// CONNECT has come; the socket is on its way to another shard.

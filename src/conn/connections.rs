@@ -488,6 +488,9 @@ impl Connections {
             self.end_lingering(id);
         }
         if !self.is_paused {
+            if self.links.is_some() {
+                self.let_on_waiters(core);
+            }
             self.open_waiting(core);
         }
     }
@@ -519,7 +522,9 @@ impl Connections {
         let deadlines = connects.chain(self.linger_deadlines.front()).map(|&(due, _)| due);
         let place_again = self.place_again.filter(|_| !self.is_paused);
         let links = self.links.as_deref().and_then(NodeLinks::next_deadline);
-        deadlines.chain(self.accept_again).chain(place_again).chain(self.sn.next_deadline()).chain(links).min()
+        let ranges = self.links.as_deref().filter(|_| !self.is_paused).and_then(NodeLinks::next_waiter_at);
+        let deadlines = deadlines.chain(self.accept_again).chain(place_again).chain(self.sn.next_deadline());
+        deadlines.chain(links).chain(ranges).min()
     }
 
     /// Whether there is something to do, besides sending, before the shard may sleep.

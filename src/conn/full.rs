@@ -32,8 +32,10 @@ impl Connections {
             while let Some(arrived) = self.next_to_open(core, listener, now) {
                 let AwaitedPlace { connection: id, arrived, .. } = arrived;
                 if self.table.get(id).is_some() {
-                    let HandedOver { connect, rest, assigned_client_id, .. } = *arrived;
-                    self.open(core, id, &connect, assigned_client_id.as_deref(), &rest);
+                    if let Some(arrived) = self.keep_own(now, id, *arrived) {
+                        let HandedOver { connect, rest, assigned_client_id, .. } = arrived;
+                        self.open(core, id, &connect, assigned_client_id.as_deref(), &rest);
+                    }
                     self.finish_layers(core, id);
                     self.receive_again(id);
                 }

@@ -63,6 +63,8 @@ pub struct HandedOver {
     pub(super) listener: u8,
     pub(super) peer: Peer,
     pub(super) wire: Wire,
+    /// By when it is to be let on or refused, where it has had to wait for its range.
+    pub(super) until: Option<Deadline>,
 }
 
 /// The half of a handover that came first.
@@ -99,11 +101,16 @@ impl HandedOver {
         listener: u8,
         peer: Peer,
     ) -> Self {
-        Self { connect, rest, assigned_client_id, listener, peer, wire: Wire::Plain }
+        Self { connect, rest, assigned_client_id, listener, peer, wire: Wire::Plain, until: None }
     }
 
     /// As it came in CONNECT, or was made up.
     pub(super) fn client_id(&self) -> &str {
         self.assigned_client_id.as_deref().unwrap_or(self.connect.get().client_id)
+    }
+
+    /// Bytes of what its client has said.
+    pub(super) fn len_bytes(&self) -> usize {
+        self.connect.len_bytes() + self.rest.len()
     }
 }

@@ -77,12 +77,14 @@ impl Connections {
         if has_words {
             self.mark_dirty(id);
         }
-        if core.is_full_for(handed_over.client_id(), listener) {
-            self.await_place(core.now(), id, handed_over);
-            return;
+        if let Some(handed_over) = self.keep_own(core.now(), id, handed_over) {
+            if core.is_full_for(handed_over.client_id(), listener) {
+                self.await_place(core.now(), id, handed_over);
+                return;
+            }
+            let HandedOver { connect, rest, assigned_client_id, .. } = handed_over;
+            self.open(core, id, &connect, assigned_client_id.as_deref(), &rest);
         }
-        let HandedOver { connect, rest, assigned_client_id, .. } = handed_over;
-        self.open(core, id, &connect, assigned_client_id.as_deref(), &rest);
         self.finish_layers(core, id);
         self.receive_again(id);
     }

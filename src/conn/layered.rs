@@ -75,7 +75,8 @@ impl Connections {
         let Some(connection) = self.table.get_mut(id) else { return };
         let (phase, has_words) = (connection.phase, connection.has_words() || connection.rest_bytes > 0);
         let listener = connection.listener;
-        if matches!(phase, Phase::AwaitingPlace | Phase::HandingOver) || self.budgets.is_held(id) {
+        let is_on_its_way = matches!(phase, Phase::AwaitingRange | Phase::AwaitingPlace | Phase::HandingOver);
+        if is_on_its_way || self.budgets.is_held(id) {
             return;
         }
         match (connection.wire.layers().and_then(Layers::take_end), phase) {

@@ -15,11 +15,12 @@
 //! sockets waits in [`Connections::next_operation`].
 //!
 //! Reading order: [`connections`] (the object), `sources` and `rates` (who may come), `connecting`, `handover` and `full` (from accept to the shard that owns the
-//! client id, and to a place there), `verdict` (those who wait to be let in), `receiving`, `budget`, `packet_bounds`, `partial_packet` (bytes in),
+//! client id, and to a place there), `belonging` and `range_waiters` (who is another node's), `verdict` (those who wait to be let in), `receiving`, `budget`, `packet_bounds`, `partial_packet` (bytes in),
 //! `apply`, `sending` (bytes out), `lingering`, `refused` (the end), `layer`, [`layers`], `layered`, `proxied` and [`proxy_header`],
 //! [`websocket`], [`tls`], `nodes` (other nodes of a cluster).
 
 mod apply;
+mod belonging;
 mod budget;
 mod connecting;
 pub mod connection;
@@ -43,6 +44,7 @@ mod partial_packet;
 mod peer;
 mod proxied;
 pub mod proxy_header;
+mod range_waiters;
 mod rates;
 mod receiving;
 mod refused;

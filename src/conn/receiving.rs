@@ -140,7 +140,7 @@ impl Connections {
             Phase::AwaitingConnect => self.take_connect_bytes(core, id, bytes),
             Phase::AwaitingVerdict(_) => self.keep_until_verdict(id, bytes),
             Phase::AwaitingPeer | Phase::Link => self.take_link_bytes(core, id, bytes),
-            Phase::AwaitingPlace | Phase::HandingOver | Phase::Dialling => {
+            Phase::AwaitingRange | Phase::AwaitingPlace | Phase::HandingOver | Phase::Dialling => {
                 unreachable!("nothing is received until it has got on")
             }
             Phase::Lingering(_) => {} // read only to see the peer's end
@@ -187,6 +187,7 @@ impl Connections {
                 self.operations.push_back(Operation::Receive { socket, connection: id });
             }
             Phase::Dialling
+            | Phase::AwaitingRange
             | Phase::AwaitingPlace
             | Phase::HandingOver
             | Phase::AwaitingVerdict(Hearing::Nothing | Hearing::Ended) => {}
@@ -220,7 +221,10 @@ impl Connections {
             }
             (ReceiveEnd::PeerGone, Phase::Lingering(_)) => self.close(id),
             (ReceiveEnd::PeerGone, Phase::AwaitingPeer | Phase::Link) => self.end_gone_link(id),
-            (ReceiveEnd::PeerGone, Phase::Dialling | Phase::AwaitingPlace | Phase::HandingOver) => {}
+            (
+                ReceiveEnd::PeerGone,
+                Phase::Dialling | Phase::AwaitingRange | Phase::AwaitingPlace | Phase::HandingOver,
+            ) => {}
         }
     }
 

@@ -292,7 +292,7 @@ impl Connections {
         let is_over = connection.partial.len() > SN_WAITING_MAX_BYTES;
         match connection.phase {
             Phase::Lingering(_) | Phase::HandingOver => return,
-            Phase::AwaitingPlace if !is_goodbye => return,
+            Phase::AwaitingRange | Phase::AwaitingPlace if !is_goodbye => return,
             Phase::AwaitingVerdict(_) if is_over => return,
             _ => {}
         }
@@ -360,7 +360,10 @@ impl Connections {
 
     fn end_sn(&mut self, core: &mut impl InputHandler, id: ConnectionId) {
         match self.table.get(id).map(|connection| (connection.phase, connection.listener)) {
-            Some((Phase::AwaitingConnect | Phase::AwaitingPlace | Phase::HandingOver, listener)) => {
+            Some((
+                Phase::AwaitingConnect | Phase::AwaitingRange | Phase::AwaitingPlace | Phase::HandingOver,
+                listener,
+            )) => {
                 self.counters.refused(listener, CloseReason::SocketClosed);
                 self.close(id);
             }

@@ -1,5 +1,6 @@
 //! Connections without sockets: what is decided about them, event by event.
 
+mod belonging;
 mod dialling;
 mod full;
 mod held;

@@ -89,6 +89,19 @@ pub const LINK_REDIAL_MAX_MS: u64 = 1_000;
 pub const LINK_SECRET_MIN_BYTES: usize = 16;
 /// Shared subscriptions of which one message between two nodes names the receiver as the one that delivers.
 pub const LINK_GROUPS_MAX: usize = 4_096;
+/// How long a client waits until somebody serves its range, in milliseconds, before it is refused: the death of a node takes 3 to 5 s, and a fleet that is refused
+/// comes back at once.
+pub const CLUSTER_WAIT_MS: u64 = 6_000;
+/// Clients of one shard that wait so; one more is refused. Each has a socket, and those of a node with 50,000 clients on 8 shards that dies are 6,250 a shard
+/// even where a single other node takes them all.
+pub const RANGE_WAITERS_MAX: usize = 10_000;
+/// Bytes of what these have said: 3 KiB each, where a CONNECT with a password has some hundred and may have 128 KiB.
+pub const RANGE_WAITERS_MAX_BYTES: usize = 32 * 1024 * 1024;
+/// Of these, how many one turn lets on: each costs some microseconds.
+pub const RANGE_WAITERS_PER_TURN: usize = 64;
+/// Client ids that are made up for a client without one until one is in a range of this node: with one range of 64 it takes 64, and more than this many
+/// once in 10^28 times.
+pub const ASSIGNED_IDS_TRIED_MAX: usize = 4_096;
 /// Servers of the engine that can be named: three hold each log, and more than a handful are seen seldom.
 pub const ENGINE_SERVERS_MAX: usize = 16;
 /// Longest wait for the engine, in milliseconds: for a connection, and for an answer. A server that takes longer is given up, and another one asked, before

@@ -158,7 +158,7 @@ pub enum CloseReason {
     BadMethod,
     /// Too many clients are being authenticated, or a later one has taken its client id meanwhile.
     AuthenticatorBusy,
-    /// Nobody answers who could authenticate it, or the broker stops.
+    /// Nobody answers who could authenticate it, no node serves it that it could be brought to, or the broker stops.
     Unavailable,
     /// No room for another session, or for one that is to be kept.
     NoRoom,
@@ -166,6 +166,8 @@ pub enum CloseReason {
     TakeoverRate,
     /// Its client id comes and goes too often (`--flapping-after`).
     Flapping,
+    /// It belongs to another node of the cluster, and was told which server that is.
+    Redirected,
     /// No complete CONNECT within `--connect-timeout`.
     ConnectTimeout,
     /// As many clients were connected as may be, of all or of the listener.
@@ -208,7 +210,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// How many reasons there are.
-    pub const COUNT: usize = 60;
+    pub const COUNT: usize = 61;
     /// Every reason, in the order of its number.
     pub const ALL: [Self; Self::COUNT] = [
         Self::ClientDisconnect,
@@ -252,6 +254,7 @@ impl CloseReason {
         Self::NoRoom,
         Self::TakeoverRate,
         Self::Flapping,
+        Self::Redirected,
         Self::ConnectTimeout,
         Self::ConnectionsFull,
         Self::ServerShutdown,
@@ -275,7 +278,7 @@ impl CloseReason {
 
     /// Those that end a connection before CONNACK has let its client in. One that ends others as well is counted apart there
     /// ([`crate::telemetry::TransportCounters`]).
-    pub const BEFORE_CONNACK: [Self; 37] = [
+    pub const BEFORE_CONNACK: [Self; 38] = [
         Self::Http,
         Self::Tls,
         Self::TlsPlainText,
@@ -309,6 +312,7 @@ impl CloseReason {
         Self::NoRoom,
         Self::TakeoverRate,
         Self::Flapping,
+        Self::Redirected,
         Self::ConnectionsFull,
         Self::ConnectTimeout,
         Self::SocketClosed,
@@ -433,6 +437,7 @@ impl CloseReason {
             Self::NoRoom => "no_room",
             Self::TakeoverRate => "takeover_rate",
             Self::Flapping => "flapping",
+            Self::Redirected => "redirected",
             Self::ConnectTimeout => "connect_timeout",
             Self::ConnectionsFull => "connections_full",
             Self::ServerShutdown => "server_shutdown",

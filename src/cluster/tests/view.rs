@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::cluster::{
-    BootId, ClusterView, NodeId, NodeStanding, PeerProcess, PeerSlots, RangeCount, RangeId, RangePlace,
+    BootId, ClusterView, NodeId, NodeStanding, PeerProcess, PeerSlots, RangeCount, RangeId, RangePlace, RangeServer,
 };
 use crate::ids::{ShardId, ShardSet};
 use crate::limits::SHARDS_MAX;
@@ -42,6 +42,23 @@ fn a_client_is_where_its_range_is() {
     assert_eq!(view.place_of_range(RangeId(4)), RangePlace::Nobody);
     let empty = ClusterView { owners: Box::default(), ..view };
     assert_eq!(empty.place_of("client-1"), RangePlace::Nobody, "a view that says nothing panics nowhere");
+}
+
+#[test]
+fn a_range_is_served_by_who_can_be_named_and_by_nobody_while_this_node_may_not_serve() {
+    let view = view();
+    let peer = view.peer(node(7)).unwrap();
+    let servers = [RangeServer::Own, RangeServer::Nobody, RangeServer::Peer(peer), RangeServer::Nobody];
+    assert_eq!([0, 1, 2, 3].map(|range| view.server_of(RangeId(range))), servers);
+    assert!(view.serves_any());
+    let unknown = ClusterView { peers: Box::default(), ..view.clone() };
+    assert_eq!(unknown.server_of(RangeId(2)), RangeServer::Nobody, "no process of that member is known");
+    for standing in [NodeStanding::Alone, NodeStanding::Paused] {
+        let view = ClusterView { standing, ..view.clone() };
+        assert!((0..4).all(|range| view.server_of(RangeId(range)) == RangeServer::Nobody) && !view.serves_any());
+    }
+    let coming = ClusterView { owners: [RangePlace::Coming; 4].into(), ..view };
+    assert!(!coming.serves_any());
 }
 
 #[test]

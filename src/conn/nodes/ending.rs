@@ -110,14 +110,16 @@ impl Connections {
         self.links.as_deref().is_some_and(|links| links.streams.role(id) == Some(LinkRole::Probe))
     }
 
-    /// Ends all links: the broker stops.
+    /// Ends all links, and refuses who waits for another node: the broker stops. It is no node of a cluster any more.
     pub(in crate::conn) fn close_links(&mut self) {
+        self.refuse_waiters();
         let is_link = |phase| matches!(phase, Phase::Dialling | Phase::AwaitingPeer | Phase::Link);
         let links: Vec<ConnectionId> =
             self.table.iter().filter(|(_, connection)| is_link(connection.phase)).map(|(id, _)| id).collect();
         for id in links {
             self.close(id);
         }
+        self.links = None;
     }
 
     /// A socket that nobody waits for any more.

@@ -21,6 +21,7 @@ impl Connections {
     pub fn use_view(&mut self, now: Now, node: Option<NodeId>, view: Arc<ClusterView>) {
         let Some(links) = self.links.as_deref_mut() else { return };
         links.terms.node = node;
+        links.waiters.look_again();
         for id in links.streams.use_view(now, node.is_some(), view) {
             self.close(id);
         }

@@ -1,14 +1,18 @@
-//! What a shard knows of its links. A broker without a cluster has none of it.
+//! What a shard knows of its links, and of clients that wait for other nodes. A broker without a cluster has none of it.
 //!
 //! Leaves to others: the connections themselves.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use super::layer::LinkLayer;
 use super::streams::LinkStreams;
-use crate::cluster::{BootId, LINK_VERSION, LinkHandshake, LinkHello, LinkNonces, LinkSide, LinkTrust, NodeId};
+use crate::cluster::{
+    BootId, ClusterView, LINK_VERSION, LinkHandshake, LinkHello, LinkNonces, LinkSide, LinkTrust, NodeId, RangeServer,
+};
+use crate::conn::range_waiters::{AwaitedRange, RangeWaiters};
 use crate::ids::{ConnectionId, ShardId};
-use crate::time::Deadline;
+use crate::time::{Deadline, Now};
 
 /// What a node says of itself where a link begins, and whom it believes.
 #[derive(Clone, Debug)]
@@ -42,6 +46,8 @@ pub(in crate::conn) struct NodeLinks {
     pub(super) streams: LinkStreams,
     /// Whether this node's beats come back to it.
     pub(super) is_heard: bool,
+    /// Clients that wait until somebody serves them.
+    pub(in crate::conn) waiters: RangeWaiters,
 }
 
 impl NodeLinks {
@@ -55,7 +61,27 @@ impl NodeLinks {
             unknown: BTreeSet::new(),
             streams: LinkStreams::default(),
             is_heard: false,
+            waiters: RangeWaiters::default(),
         }
+    }
+
+    /// What this node knows of the cluster, once it does.
+    pub(in crate::conn) fn view(&self) -> Option<&Arc<ClusterView>> {
+        self.streams.view()
+    }
+
+    /// The next client that has waited for its range, if there is one whose wait is over.
+    pub(in crate::conn) fn next_waiter(&mut self, now: Now) -> Option<AwaitedRange> {
+        let view = self.streams.view()?;
+        self.waiters.next(now, |range| match range {
+            Some(range) => view.server_of(range) != RangeServer::Nobody,
+            None => view.serves_any(),
+        })
+    }
+
+    /// When [`Self::next_waiter`] is to be asked.
+    pub(in crate::conn) fn next_waiter_at(&self) -> Option<Deadline> {
+        self.waiters.next_deadline()
     }
 
     /// When there is something to do with a link.

@@ -164,6 +164,11 @@ impl LinkStreams {
         ended
     }
 
+    /// What this node knows of the cluster, once it does.
+    pub(super) const fn view(&self) -> Option<&Arc<ClusterView>> {
+        self.view.as_ref()
+    }
+
     /// What was found out since this was last asked.
     pub(super) fn take_news(&mut self) -> Vec<LinkNews> {
         std::mem::take(&mut self.news)

@@ -91,7 +91,10 @@ fn one_that_is_closed_meanwhile_is_given_up_and_one_that_has_a_socket_is_closed(
     assert!(matches!(operations[0], Operation::GiveUpDial { connection } if connection == first), "{operations:?}");
     assert!(matches!(operations[1], Operation::Close { under_way: UnderWayOn::Receive(id), .. } if id == second));
     assert!(stage.connections.is_empty() && stage.flush().is_empty());
+    let now = stage.now;
+    assert_eq!(stage.connections.dial(now, address()), None, "it is no node any more");
     // A later one has the slot, and is not taken for it.
+    stage.connections.use_links(terms(1));
     let again = stage.dial();
     stage.connections.connected(first, Err(110));
     assert_eq!((stage.connections.len(), stage.operations().len()), (1, 0));
