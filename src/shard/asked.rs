@@ -5,7 +5,8 @@
 //! so that a late answer finds nothing. What a process that is gone was asked is handed out by the caller, as many as it likes at a time.
 //! Leaves to others: what is asked, and what follows from an answer (`route_nodes`); which processes there are (`nodes`).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+use std::collections::btree_map::{BTreeMap, Entry};
 
 use super::Confirmation;
 use crate::ids::ShardId;
@@ -27,8 +28,8 @@ impl AskedPeers {
         loop {
             self.last = self.last.wrapping_add(1);
             let number = AckNumber(self.last);
-            if !waiting.contains_key(&number) {
-                waiting.insert(number, confirmation);
+            if let Entry::Vacant(free) = waiting.entry(number) {
+                free.insert(confirmation);
                 return number;
             }
         }

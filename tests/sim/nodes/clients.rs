@@ -85,7 +85,10 @@ impl Client {
         let client = |index: usize| {
             let shard = index % plan.shards;
             let owned = |name: &String| ShardId::owner_of(name, plan.shards).index() == shard;
-            let name = (0..).map(|n| format!("n{node}-{index}-{n}")).find(owned).expect("the hash reaches every shard");
+            let name = (0..1_000_u32)
+                .map(|n| format!("n{node}-{index}-{n}"))
+                .find(owned)
+                .expect("the hash reaches every shard");
             Self {
                 name,
                 shard,
@@ -261,7 +264,7 @@ impl World {
             rest = &rest[len..];
             match packet {
                 Packet::SubAck(suback) => {
-                    if suback.codes().any(|code| code.is_error()) {
+                    if suback.codes().any(dunlin::codec::ReasonCode::is_error) {
                         return Err(format!("{at:?} refuses a filter: {suback:?}"));
                     }
                     self.is_subscribed(at, index, suback.packet_id.get())?;

@@ -2,7 +2,6 @@
 
 use super::canary::Canary;
 use super::world::{Event, PipeSide, World};
-use crate::oracle::Check;
 
 /// A pause or a cut that others do not take for a death.
 const SHORT_MS: usize = 2_500;
@@ -11,11 +10,11 @@ const REDIAL_MS: u64 = 5_000;
 
 impl World {
     /// One more thing goes wrong.
-    pub(crate) fn chaos(&mut self) -> Check {
+    pub(crate) fn chaos(&mut self) {
         let later = 1 + self.up_to(2 * self.plan.chaos_ms);
         self.after(later, Event::Chaos);
         if self.is_calm {
-            return Ok(());
+            return;
         }
         let node = self.rng.below(self.plan.nodes);
         match self.rng.below(100) {
@@ -29,7 +28,6 @@ impl World {
             86..94 => self.stick_lanes(node),
             _ => self.jump(node),
         }
-        Ok(())
     }
 
     fn kill(&mut self, node: usize) {

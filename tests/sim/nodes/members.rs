@@ -103,7 +103,8 @@ impl World {
                 self.order(node, Command::ForgetSlot(slot), Some(slot))?;
             }
         }
-        self.open_if_counted(node)
+        self.open_if_counted(node);
+        Ok(())
     }
 
     /// Gives slots to processes that are new to a node. Returns those of processes that are gone.
@@ -188,20 +189,20 @@ impl World {
         if std::mem::replace(&mut peer.counts, true) {
             return Err(format!("n{node} counts slot {} twice", slot.0));
         }
-        self.open_if_counted(node)
+        self.open_if_counted(node);
+        Ok(())
     }
 
-    fn open_if_counted(&mut self, node: usize) -> Check {
+    fn open_if_counted(&mut self, node: usize) {
         let opens_early = self.canary == Canary::OpenUncounted;
-        let Some(process) = self.process(node) else { return Ok(()) };
+        let Some(process) = self.process(node) else { return };
         if process.is_open || !(process.counts_all() || opens_early) {
-            return Ok(());
+            return;
         }
         process.is_open = true;
         self.stats.opened += 1;
         self.trace.note(&format!("n{node} is open"));
         self.opened.push(node);
-        Ok(())
     }
 
     /// A process ends, and its node has another one later.

@@ -185,7 +185,9 @@ impl World {
         let Some(broken) = self.network.pipes.get_mut(&pipe) else { return };
         broken.is_broken = true;
         broken.ends.iter_mut().for_each(|end| end.inbox.clear());
-        [0, 1].into_iter().for_each(|side| self.move_to(PipeSide { pipe, side }));
+        for side in [0, 1] {
+            self.move_to(PipeSide { pipe, side });
+        }
     }
 
     /// Nothing arrives at one end of a connection, until then.

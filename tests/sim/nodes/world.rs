@@ -209,7 +209,7 @@ impl World {
             Event::Apart(one, other) => self.end_apart(one, other),
             Event::Rest(end) => self.send_rest(end),
             Event::Work => self.work()?,
-            Event::Chaos => self.chaos()?,
+            Event::Chaos => self.chaos(),
             Event::Look => {
                 self.after(LOOK_MS, Event::Look);
                 self.look_who_waits(LOOK_MS)?;
