@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::connection::Phase;
 use super::connections::{Connections, InputHandler};
-use super::handed_over::HandedOver;
+use super::handed_over::{ArrivedClient, HandedOver};
 use super::nodes::NodeLinks;
 use super::peer::RefusedPeer;
 use super::range_waiters::AwaitedRange;
@@ -27,7 +27,7 @@ impl Connections {
     }
 
     /// Lets a CONNECT on that this node is to hear, with a client id for one that had none. Any other one waits, is sent elsewhere or is refused.
-    pub(super) fn keep_own(&mut self, now: Now, id: ConnectionId, mut arrived: HandedOver) -> Option<HandedOver> {
+    pub(super) fn keep_own(&mut self, now: Now, id: ConnectionId, mut arrived: ArrivedClient) -> Option<ArrivedClient> {
         let Some(view) = self.view() else { return Some(arrived) };
         let view = Arc::clone(view);
         if arrived.client_id().is_empty() {
@@ -47,14 +47,14 @@ impl Connections {
     }
 
     /// A CONNECT that this node is to hear: it is opened here, or handed over.
-    pub(super) fn let_on(&mut self, core: &mut impl InputHandler, id: ConnectionId, arrived: HandedOver) {
+    pub(super) fn let_on(&mut self, core: &mut impl InputHandler, id: ConnectionId, arrived: ArrivedClient) {
         let owner = ShardId::owner_of(arrived.client_id(), self.config.shards);
         if owner != self.config.own {
-            self.begin_handover(id, owner, Box::new(arrived));
+            self.begin_handover(id, owner, HandedOver::Client(Box::new(arrived)));
         } else if core.is_full_for(arrived.client_id(), arrived.listener) {
             self.await_place(core.now(), id, arrived);
         } else {
-            let HandedOver { connect, rest, assigned_client_id, .. } = arrived;
+            let ArrivedClient { connect, rest, assigned_client_id, .. } = arrived;
             self.open(core, id, &connect, assigned_client_id.as_deref(), &rest);
         }
     }
@@ -98,7 +98,7 @@ impl Connections {
     }
 
     /// Another node is to hear this client.
-    fn send_elsewhere(&mut self, id: ConnectionId, arrived: &HandedOver, peer: &PeerProcess) {
+    fn send_elsewhere(&mut self, id: ConnectionId, arrived: &ArrivedClient, peer: &PeerProcess) {
         let connect = arrived.connect.get();
         // Older clients have no word for it.
         let may_be_told = connect.version.is_v5() && arrived.listener != INTERNAL_LISTENER;
@@ -117,7 +117,7 @@ impl Connections {
     }
 
     /// Has a client wait until somebody serves its range; of one without a client id, any range of this node's.
-    fn await_range(&mut self, now: Now, id: ConnectionId, range: Option<RangeId>, mut arrived: HandedOver) {
+    fn await_range(&mut self, now: Now, id: ConnectionId, range: Option<RangeId>, mut arrived: ArrivedClient) {
         if arrived.listener == INTERNAL_LISTENER {
             return self.turn_away(id, &arrived, "this node does not serve its range");
         }
@@ -135,7 +135,7 @@ impl Connections {
     }
 
     /// Refuses a client that cannot be heard on this node.
-    fn turn_away(&mut self, id: ConnectionId, arrived: &HandedOver, text: &'static str) {
+    fn turn_away(&mut self, id: ConnectionId, arrived: &ArrivedClient, text: &'static str) {
         if self.table.get(id).is_none() {
             return;
         }
@@ -147,7 +147,7 @@ impl Connections {
         });
     }
 
-    fn refuse_arrived(&mut self, arrived: &HandedOver, reason: CloseReason, text: &'static str) {
+    fn refuse_arrived(&mut self, arrived: &ArrivedClient, reason: CloseReason, text: &'static str) {
         let client_id = Some(arrived.client_id()).filter(|client_id| !client_id.is_empty()).map(Into::into);
         let refused = RefusedPeer { peer: arrived.peer, reason, text, level: None, client_id };
         self.refuse_peer(arrived.listener, refused);

@@ -5,7 +5,7 @@
 
 use super::connection::Phase;
 use super::connections::{Connections, InputHandler};
-use super::handed_over::HandedOver;
+use super::handed_over::{ArrivedClient, HandedOver};
 use super::peer::RefusedPeer;
 use super::spoken::{client_id, level, spoken};
 use crate::codec::{ConnectPacket, ConnectRefusal, DecodeError, ReasonCode, Version, frame};
@@ -79,7 +79,7 @@ impl Connections {
         }
         let certified = self.entry(listener).client_id(connection.wire.identity());
         if self.view().is_some() {
-            let arrived = HandedOver::new(connect, rest.to_vec(), certified, listener, peer);
+            let arrived = ArrivedClient::new(connect, rest.to_vec(), certified, listener, peer);
             if let Some(arrived) = self.keep_own(core.now(), id, arrived) {
                 self.let_on(core, id, arrived);
             }
@@ -92,11 +92,11 @@ impl Connections {
             self.open(core, id, &connect, chosen.as_deref(), rest);
             return;
         }
-        let handed_over = HandedOver::new(connect, rest.to_vec(), chosen, listener, peer);
+        let handed_over = ArrivedClient::new(connect, rest.to_vec(), chosen, listener, peer);
         if owner == self.config.own {
             self.await_place(core.now(), id, handed_over);
         } else {
-            self.begin_handover(id, owner, Box::new(handed_over));
+            self.begin_handover(id, owner, HandedOver::Client(Box::new(handed_over)));
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::budget::{Budgets, Deferred};
 use super::connection::{Connection, Fin, Phase};
-use super::handed_over::{AwaitingPlace, Half, HandedOver, Handover};
+use super::handed_over::{AwaitingPlace, Half, HandedOver, Handover, Leaving};
 use super::layers::ListenerLayers;
 use super::nodes::NodeLinks;
 use super::operation::{Operation, Operations, UnderWayOn};
@@ -224,9 +224,9 @@ pub struct Connections {
     /// Halves of handovers to this shard, by ticket: the socket or the message, whichever came first.
     pub(super) incoming: HashMap<Ticket, Half>,
     /// Connections whose sockets were sent off, and where to.
-    pub(super) leaving: HashMap<Ticket, (ConnectionId, ShardId)>,
+    pub(super) leaving: HashMap<Ticket, Leaving>,
     /// Connections that are to be handed over as soon as their sockets have taken what their layers said.
-    pub(super) held_handovers: HashMap<ConnectionId, (ShardId, Box<HandedOver>)>,
+    pub(super) held_handovers: HashMap<ConnectionId, (ShardId, HandedOver)>,
     /// Messages about them for other shards.
     pub(super) outgoing: Vec<(ShardId, Handover)>,
     pub(super) tickets: u64,

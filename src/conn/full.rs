@@ -6,14 +6,14 @@
 
 use super::connection::Phase;
 use super::connections::{Connections, InputHandler};
-use super::handed_over::{AwaitedPlace, HandedOver};
+use super::handed_over::{ArrivedClient, AwaitedPlace};
 use crate::ids::ConnectionId;
 use crate::limits::{PLACE_AGAIN_MS, PLACE_WAIT_MS};
 use crate::time::Now;
 
 impl Connections {
     /// Has a CONNECT wait until there is a place, or until it has waited long enough to be refused.
-    pub(super) fn await_place(&mut self, now: Now, id: ConnectionId, arrived: HandedOver) {
+    pub(super) fn await_place(&mut self, now: Now, id: ConnectionId, arrived: ArrivedClient) {
         let Some(connection) = self.table.get_mut(id) else { return };
         connection.phase = Phase::AwaitingPlace;
         let until = now.after_ms(PLACE_WAIT_MS);
@@ -33,7 +33,7 @@ impl Connections {
                 let AwaitedPlace { connection: id, arrived, .. } = arrived;
                 if self.table.get(id).is_some() {
                     if let Some(arrived) = self.keep_own(now, id, *arrived) {
-                        let HandedOver { connect, rest, assigned_client_id, .. } = arrived;
+                        let ArrivedClient { connect, rest, assigned_client_id, .. } = arrived;
                         self.open(core, id, &connect, assigned_client_id.as_deref(), &rest);
                     }
                     self.finish_layers(core, id);

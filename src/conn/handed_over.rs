@@ -13,12 +13,12 @@ use crate::time::Deadline;
 /// What one shard's connections tell another's.
 #[derive(Debug)]
 pub enum Handover {
-    /// A connection is on its way to the shard that owns its client id.
+    /// A connection is on its way to the shard that owns its client id, or hears the link that it is.
     Begun {
         /// Joins it with its socket.
         ticket: Ticket,
         /// What travels with the socket.
-        connection: Box<HandedOver>,
+        connection: HandedOver,
     },
     /// The socket could not be sent after all.
     Failed {
@@ -54,7 +54,16 @@ pub struct ForwardedDatagram {
 
 /// What travels with the socket.
 #[derive(Debug)]
-pub struct HandedOver {
+pub enum HandedOver {
+    /// CONNECT has shown which shard owns its client id.
+    Client(Box<ArrivedClient>),
+    /// A connection that another node's shard has opened.
+    Link(Box<ArrivedLink>),
+}
+
+/// A connection whose CONNECT is whole.
+#[derive(Debug)]
+pub struct ArrivedClient {
     pub(super) connect: ConnectPacket,
     /// What came behind CONNECT.
     pub(super) rest: Vec<u8>,
@@ -67,11 +76,28 @@ pub struct HandedOver {
     pub(super) until: Option<Deadline>,
 }
 
+/// A connection between two nodes that know each other.
+#[derive(Debug)]
+pub struct ArrivedLink {
+    /// What came behind the peer's proof.
+    pub(super) rest: Vec<u8>,
+    pub(super) peer: Peer,
+    pub(super) wire: Wire,
+}
+
+/// A handover whose socket was sent off.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Leaving {
+    pub(super) connection: ConnectionId,
+    pub(super) to: ShardId,
+    pub(super) is_link: bool,
+}
+
 /// The half of a handover that came first.
 #[derive(Debug)]
 pub(super) enum Half {
     Socket(SocketId),
-    Message(Box<HandedOver>),
+    Message(HandedOver),
 }
 
 /// CONNECTs of one listener that wait for a place, in the order in which they came.
@@ -83,7 +109,7 @@ pub(super) struct AwaitingPlace(pub(super) VecDeque<AwaitedPlace>);
 pub(super) struct AwaitedPlace {
     pub(super) until: Deadline,
     pub(super) connection: ConnectionId,
-    pub(super) arrived: Box<HandedOver>,
+    pub(super) arrived: Box<ArrivedClient>,
 }
 
 impl AwaitingPlace {
@@ -94,6 +120,20 @@ impl AwaitingPlace {
 }
 
 impl HandedOver {
+    pub(super) const fn is_link(&self) -> bool {
+        matches!(self, Self::Link(_))
+    }
+
+    /// What it holds of its layers goes with it.
+    pub(super) fn set_wire(&mut self, wire: Wire) {
+        match self {
+            Self::Client(client) => client.wire = wire,
+            Self::Link(link) => link.wire = wire,
+        }
+    }
+}
+
+impl ArrivedClient {
     pub(super) fn new(
         connect: ConnectPacket,
         rest: Vec<u8>,

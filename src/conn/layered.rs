@@ -80,7 +80,7 @@ impl Connections {
             return;
         }
         match (connection.wire.layers().and_then(Layers::take_end), phase) {
-            (None, Phase::AwaitingPeer) => self.find_link_peer(core.now(), id),
+            (None, Phase::AwaitingPeer) => self.find_link_peer(core.now(), id, &[]),
             (Some(LayerEnd::Failed(failure)), Phase::AwaitingPeer | Phase::Link) => {
                 self.end_link(id, failure.reason, failure.text);
             }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::handed_over::HandedOver;
+use super::handed_over::ArrivedClient;
 use crate::cluster::RangeId;
 use crate::ids::ConnectionId;
 use crate::limits::{RANGE_WAITERS_MAX, RANGE_WAITERS_MAX_BYTES};
@@ -18,7 +18,7 @@ pub(super) struct AwaitedRange {
     /// By when it is to be let on or refused.
     pub(super) until: Deadline,
     pub(super) connection: ConnectionId,
-    pub(super) arrived: Box<HandedOver>,
+    pub(super) arrived: Box<ArrivedClient>,
 }
 
 /// See the module's text.
@@ -34,7 +34,7 @@ pub(super) struct RangeWaiters {
 
 impl RangeWaiters {
     /// Whether one more may wait.
-    pub(super) fn has_room_for(&self, arrived: &HandedOver) -> bool {
+    pub(super) fn has_room_for(&self, arrived: &ArrivedClient) -> bool {
         self.count < RANGE_WAITERS_MAX && self.bytes + arrived.len_bytes() <= RANGE_WAITERS_MAX_BYTES
     }
 
@@ -98,7 +98,7 @@ mod tests {
 
     fn awaited(number: u32, until: u64, rest: usize) -> AwaitedRange {
         let connect = ConnectPacket::copy_of(&Connect::new(Version::V311, "c", true));
-        let arrived = Box::new(HandedOver::new(connect, vec![0; rest], None, 0, Peer::Unknown));
+        let arrived = Box::new(ArrivedClient::new(connect, vec![0; rest], None, 0, Peer::Unknown));
         AwaitedRange { until: Deadline(until), connection: ConnectionId::new(number, 0), arrived }
     }
 

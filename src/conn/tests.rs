@@ -6,6 +6,7 @@ mod full;
 mod held;
 mod layered;
 mod life;
+mod link_handover;
 mod links;
 mod nodes;
 mod sn;

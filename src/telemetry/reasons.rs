@@ -206,11 +206,13 @@ pub enum CloseReason {
     LinkNotMember,
     /// Nothing was heard of the other end for three PINGs.
     LinkSilent,
+    /// The shard that was to hear the link had no room for its socket.
+    LinkNoRoom,
 }
 
 impl CloseReason {
     /// How many reasons there are.
-    pub const COUNT: usize = 61;
+    pub const COUNT: usize = 62;
     /// Every reason, in the order of its number.
     pub const ALL: [Self; Self::COUNT] = [
         Self::ClientDisconnect,
@@ -274,6 +276,7 @@ impl CloseReason {
         Self::LinkMalformed,
         Self::LinkNotMember,
         Self::LinkSilent,
+        Self::LinkNoRoom,
     ];
 
     /// Those that end a connection before CONNACK has let its client in. One that ends others as well is counted apart there
@@ -342,7 +345,7 @@ impl CloseReason {
     ];
 
     /// Those that end a link between two nodes, or keep it from being made.
-    pub const OF_LINKS: [Self; 11] = [
+    pub const OF_LINKS: [Self; 12] = [
         Self::LinkUnreachable,
         Self::LinkTimeout,
         Self::LinkClosed,
@@ -354,6 +357,7 @@ impl CloseReason {
         Self::LinkMalformed,
         Self::LinkNotMember,
         Self::LinkSilent,
+        Self::LinkNoRoom,
     ];
 
     /// Whether a shard answers a CONNECT with a CONNACK that refuses it for this.
@@ -457,6 +461,7 @@ impl CloseReason {
             Self::LinkMalformed => "link_malformed",
             Self::LinkNotMember => "link_not_member",
             Self::LinkSilent => "link_silent",
+            Self::LinkNoRoom => "link_no_room",
         }
     }
 }

@@ -47,12 +47,12 @@ impl Connections {
     fn bound_unknown_peers(&mut self) {
         while let Some(links) = self.links.as_deref_mut()
             && links.unknown.len() > PEERS_UNKNOWN_MAX
-            && let Some((_, oldest)) = links.accepted.pop_front()
+            // Others among them are known, and have their time all the same.
+            && let Some(at) = links.accepted.iter().position(|(_, id)| links.unknown.contains(id))
+            && let Some((_, oldest)) = links.accepted.remove(at)
         {
-            if links.unknown.contains(&oldest) {
-                let text = "it made way for a newer one: as many are not known as may be";
-                self.end_link(oldest, CloseReason::LinkMadeWay, text);
-            }
+            let text = "it made way for a newer one: as many are not known as may be";
+            self.end_link(oldest, CloseReason::LinkMadeWay, text);
         }
     }
 
@@ -70,6 +70,9 @@ impl Connections {
             match self.table.get(id).map(|connection| connection.phase) {
                 Some(Phase::AwaitingPeer) => {
                     self.end_link(id, CloseReason::LinkTimeout, "it has not shown in time which node it is");
+                }
+                Some(Phase::HandingOver) if self.is_held_link(id) => {
+                    self.end_link(id, CloseReason::LinkTimeout, "it has not read in time what it was told");
                 }
                 Some(Phase::Link) if self.is_probe(id) => self.close(id),
                 _ => {}
@@ -116,7 +119,8 @@ impl Connections {
         let is_link = |phase| matches!(phase, Phase::Dialling | Phase::AwaitingPeer | Phase::Link);
         let links: Vec<ConnectionId> =
             self.table.iter().filter(|(_, connection)| is_link(connection.phase)).map(|(id, _)| id).collect();
-        for id in links {
+        let held: Vec<ConnectionId> = self.held_handovers.keys().copied().filter(|id| self.is_held_link(*id)).collect();
+        for id in links.into_iter().chain(held) {
             self.close(id);
         }
         self.links = None;

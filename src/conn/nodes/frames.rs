@@ -80,13 +80,16 @@ impl Connections {
         }
     }
 
-    /// The layers of a link have opened something: perhaps its peer is known now.
-    pub(in crate::conn) fn find_link_peer(&mut self, now: Now, id: ConnectionId) {
+    /// The layers of a link have opened something, of which `rest` is left: perhaps its peer is known now.
+    pub(in crate::conn) fn find_link_peer(&mut self, now: Now, id: ConnectionId, rest: &[u8]) {
         let Some(connection) = self.table.get_mut(id) else { return };
         let (Phase::AwaitingPeer, Some(peer)) = (connection.phase, connection.wire.link_peer()) else { return };
         let Some(links) = self.links.as_deref_mut() else { return };
+        let (is_accepted, hearer) = (links.unknown.remove(&id), links.hearer_of(peer));
+        if is_accepted && peer.node.is_some() && hearer != self.config.own {
+            return self.hand_link_over(id, hearer, rest);
+        }
         connection.phase = Phase::Link;
-        links.unknown.remove(&id);
         match links.streams.know(now, id, peer) {
             LinkMeeting::Dialled | LinkMeeting::Probe => {}
             LinkMeeting::Reached => self.close(id),
@@ -105,7 +108,7 @@ impl Connections {
 
     /// Frames of a link, or pieces of them.
     pub(in crate::conn) fn take_link_bytes(&mut self, core: &mut impl InputHandler, id: ConnectionId, bytes: &[u8]) {
-        self.find_link_peer(core.now(), id);
+        self.find_link_peer(core.now(), id, bytes);
         let Some(connection) = self.table.get_mut(id).filter(|connection| connection.phase == Phase::Link) else {
             return;
         };

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use super::layer::LinkLayer;
 use super::streams::LinkStreams;
 use crate::cluster::{
-    BootId, ClusterView, LINK_VERSION, LinkHandshake, LinkHello, LinkNonces, LinkSide, LinkTrust, NodeId, RangeServer,
+    BootId, ClusterView, LINK_VERSION, LinkHandshake, LinkHello, LinkNonces, LinkPeer, LinkSide, LinkTrust, NodeId,
+    RangeServer,
 };
 use crate::conn::range_waiters::{AwaitedRange, RangeWaiters};
 use crate::ids::{ConnectionId, ShardId};
@@ -63,6 +64,11 @@ impl NodeLinks {
             is_heard: false,
             waiters: RangeWaiters::default(),
         }
+    }
+
+    /// The shard that hears the links of a shard of another node: as many shards of theirs as can be spread over as many of ours.
+    pub(super) fn hearer_of(&self, peer: LinkPeer) -> ShardId {
+        ShardId(peer.shards.1 % self.shards.0)
     }
 
     /// What this node knows of the cluster, once it does.

@@ -4,7 +4,7 @@ use super::links::terms;
 use super::*;
 use crate::cluster::{BootId, ClusterView, NodeId, NodeStanding, PeerProcess, RangeCount, RangeId, RangePlace};
 use crate::codec::{ConnAck, ConnectPacket, ReasonCode, frame};
-use crate::conn::handed_over::HandedOver;
+use crate::conn::handed_over::{ArrivedClient, HandedOver};
 use crate::conn::range_waiters::AwaitedRange;
 use crate::limits::{CLUSTER_WAIT_MS, PLACE_AGAIN_MS, RANGE_WAITERS_MAX_BYTES, RANGE_WAITERS_PER_TURN};
 use crate::time::Deadline;
@@ -53,13 +53,13 @@ impl Stage {
     }
 
     /// Two of the three shards of such a node.
-    fn members(view: &ClusterView) -> [Self; 2] {
+    fn members(view: &ClusterView) -> (Self, Self) {
         let [mut first, mut second, _] = Self::three(100);
         for stage in [&mut first, &mut second] {
             stage.connections.use_links(terms(1));
             stage.sees(view.clone());
         }
-        [first, second]
+        (first, second)
     }
 
     fn sees(&mut self, view: ClusterView) {
@@ -221,7 +221,7 @@ fn who_is_handed_over_is_asked_about_there_and_waits_six_seconds_on_both_shards_
     let [here, coming] = [view(&[HERE]), view(&[RangePlace::Coming])];
     let client = client_of(&here, 0, ShardId(1));
     for is_served in [true, false] {
-        let [mut source, mut target] = Stage::members(&coming);
+        let (mut source, mut target) = Stage::members(&coming);
         let id = source.accept();
         source.receive(id, &[connect(Version::V311, &client), PINGREQ.to_vec()].concat(), false);
         assert_eq!(source.told_after_ms(4_000), (Vec::new(), false));
@@ -246,7 +246,7 @@ fn who_is_handed_over_is_asked_about_there_and_waits_six_seconds_on_both_shards_
 
 #[test]
 fn who_is_handed_over_to_a_shard_that_knows_better_is_refused_there() {
-    let [mut source, mut target] = Stage::members(&view(&[HERE]));
+    let (mut source, mut target) = Stage::members(&view(&[HERE]));
     let client = client_of(&view(&[HERE]), 0, ShardId(1));
     let id = source.accept();
     source.receive(id, &connect(Version::V311, &client), false);
@@ -271,7 +271,7 @@ fn a_client_id_is_made_up_until_it_is_in_a_range_of_this_node() {
         stage.operations();
         let handovers: Vec<_> = stage.connections.handovers().collect();
         let assigned = match &handovers[..] {
-            [(_, Handover::Begun { connection, .. })] => connection.client_id().to_owned(),
+            [(_, Handover::Begun { connection: HandedOver::Client(client), .. })] => client.client_id().to_owned(),
             [] => {
                 opened += 1;
                 connack(&told, Version::V5).assigned_client_id.unwrap().to_owned()
@@ -339,7 +339,7 @@ fn who_finds_too_many_waiting_is_refused_at_once_and_nobody_is_let_on_while_the_
     let waits = view(&[RangePlace::Nobody]);
     let mut stage = Stage::member(waits.clone());
     let packet = ConnectPacket::copy_of(&Connect::new(Version::V311, "c", true));
-    let arrived = Box::new(HandedOver::new(packet, vec![0; RANGE_WAITERS_MAX_BYTES - 100], None, 0, Peer::Unknown));
+    let arrived = Box::new(ArrivedClient::new(packet, vec![0; RANGE_WAITERS_MAX_BYTES - 100], None, 0, Peer::Unknown));
     // Of a connection that has ended meanwhile.
     let gone = AwaitedRange { until: stage.now.after_ms(1), connection: ConnectionId::new(900, 0), arrived };
     stage.connections.links.as_mut().unwrap().waiters.push(None, gone);
@@ -375,6 +375,25 @@ fn who_waits_for_a_place_is_not_heard_when_its_range_has_gone() {
     let told = stage.flush();
     assert!(told.contains(&(second, UNAVAILABLE[0].to_vec())), "{told:?}");
     assert_eq!(stage.shard.counters().connections, 1, "the shard never heard of it");
+}
+
+#[test]
+fn who_has_waited_and_whose_socket_takes_nothing_is_not_waited_for_for_ever() {
+    let mut stage = Stage::member(view(&[RangePlace::Coming]));
+    let settings = ListenerSettings { connect_timeout_s: 2, ..ListenerSettings::default() };
+    stage.connections.set_listener_settings(0, Arc::new(settings));
+    let here = view(&[HERE]);
+    let (id, _) = stage.comes(Version::V311, &client_of(&here, 0, ShardId(1)));
+    // What its layers have said is under way.
+    stage.connections.table.get_mut(id).unwrap().rest_bytes = 1;
+    stage.pass_ms(CLUSTER_WAIT_MS - 1);
+    stage.sees(here);
+    stage.pass_ms(0);
+    assert_eq!(stage.connections.handovers_pending(), 1, "it goes when that has left");
+    stage.pass_ms(1_999);
+    assert_eq!(stage.connections.handovers_pending(), 1, "it has the time for a CONNECT");
+    stage.pass_ms(1);
+    assert_eq!((stage.connections.handovers_pending(), stage.refusals()), (0, vec![CloseReason::ConnectTimeout]));
 }
 
 #[test]

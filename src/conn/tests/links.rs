@@ -94,7 +94,7 @@ fn hello(cluster: &str) -> LinkHello<'_> {
         versions: (1, 1),
         node: NodeId::new(2),
         boot: BootId(2),
-        shards: (8, 7),
+        shards: (8, 6),
         nonce: [9; LINK_NONCE_BYTES],
         cluster,
     }

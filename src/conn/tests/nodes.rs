@@ -18,9 +18,11 @@ use crate::shard::{Input, MeshMessage};
 const SLOT: ShardId = ShardId(1);
 
 /// The shard of a node: what it is told by its peer.
-struct Heard {
+pub(super) struct Heard {
     now: Now,
-    numbers: Vec<u64>,
+    /// The number of its peer.
+    slot: ShardId,
+    pub(super) numbers: Vec<u64>,
     topics: Vec<usize>,
 }
 
@@ -35,7 +37,7 @@ impl InputHandler for Heard {
 
     fn handle(&mut self, input: Input<'_>) {
         let Input::Mesh { from, message, .. } = input else { return };
-        assert_eq!(from, SLOT);
+        assert_eq!(from, self.slot);
         match message {
             MeshMessage::Applied { number } => self.numbers.push(number),
             MeshMessage::RetainedDeleted { topic, .. } => self.topics.push(topic.len()),
@@ -64,10 +66,10 @@ impl InputHandler for Heard {
     }
 }
 
-/// One node of two.
-struct LinkedNode {
-    connections: Connections,
-    core: Heard,
+/// One node of two, or one of its shards.
+pub(super) struct LinkedNode {
+    pub(super) connections: Connections,
+    pub(super) core: Heard,
 }
 
 /// A view with this process, under this slot.
@@ -92,14 +94,22 @@ pub(super) fn view_of(peer: Option<(u16, u64)>, slot: ShardId) -> Arc<ClusterVie
 impl LinkedNode {
     /// A node whose links are accepted by its first listener, and that knows a process of another.
     fn new(terms: LinkTerms, peer: Option<(u16, u64)>) -> Self {
-        let settings = Settings { shards: 1, sys_interval_s: 0, ..Settings::default() };
+        let handovers: Arc<[AtomicU32]> = Arc::new([AtomicU32::new(0)]);
+        Self::shard(0, &handovers, terms, peer)
+    }
+
+    /// One of the shards of such a node, of which there are as many as there are counts of handovers.
+    pub(super) fn shard(own: u8, handovers: &Arc<[AtomicU32]>, terms: LinkTerms, peer: Option<(u16, u64)>) -> Self {
+        let shards = handovers.len();
+        let slot = ShardId(shards as u8);
+        let settings = Settings { shards, sys_interval_s: 0, ..Settings::default() };
         let mut connections = Connections::new(ConnectionsConfig {
-            own: ShardId(0),
-            shards: 1,
+            own: ShardId(own),
+            shards,
             connections_max: 10,
             connections: Arc::default(),
             rates: Arc::new(ConnectRates::none()),
-            handovers: Arc::new([AtomicU32::new(0)]),
+            handovers: Arc::clone(handovers),
             settings: Arc::new(settings),
             instance: 1,
         });
@@ -108,26 +118,26 @@ impl LinkedNode {
         let node = terms.node;
         connections.use_links(terms);
         connections.set_heard(true);
-        connections.use_view(START, node, view_of(peer, SLOT));
-        Self { connections, core: Heard { now: START, numbers: Vec::new(), topics: Vec::new() } }
+        connections.use_view(START, node, view_of(peer, slot));
+        Self { connections, core: Heard { now: START, slot, numbers: Vec::new(), topics: Vec::new() } }
     }
 
-    fn operations(&mut self) -> Vec<Operation> {
+    pub(super) fn operations(&mut self) -> Vec<Operation> {
         std::iter::from_fn(|| self.connections.next_operation()).collect()
     }
 
-    fn pass_ms(&mut self, ms: u64) {
+    pub(super) fn pass_ms(&mut self, ms: u64) {
         self.core.now.mono_ns += ms * 1_000_000;
         self.connections.handle_deadlines(&mut self.core);
     }
 
-    fn hears(&mut self, id: ConnectionId, bytes: &[u8]) {
+    pub(super) fn hears(&mut self, id: ConnectionId, bytes: &[u8]) {
         self.connections.begin_turn();
         self.connections.received(&mut self.core, id, bytes, false, || panic!("it is within its budget"));
     }
 
     /// What its connections send.
-    fn words(&mut self) -> Vec<u8> {
+    pub(super) fn words(&mut self) -> Vec<u8> {
         self.connections.send_links();
         let flush = self.connections.begin_flush(&mut self.core);
         let sent =
@@ -138,7 +148,7 @@ impl LinkedNode {
     }
 
     /// A connection that somebody has opened to it.
-    fn accept(&mut self) -> ConnectionId {
+    pub(super) fn accept(&mut self) -> ConnectionId {
         let now = self.core.now;
         self.connections.accepted(now, 0, SocketId::new(0, 7), Peer::Unknown);
         match self.operations().pop() {
@@ -156,7 +166,7 @@ impl LinkedNode {
         connection
     }
 
-    fn refusals(&mut self) -> Vec<CloseReason> {
+    pub(super) fn refusals(&mut self) -> Vec<CloseReason> {
         self.connections.refused().map(|refused| refused.reason).collect()
     }
 
@@ -187,7 +197,7 @@ impl LinkedNode {
     }
 }
 
-fn hello(node: Option<u16>, boot: u64) -> LinkHello<'static> {
+pub(super) fn hello(node: Option<u16>, boot: u64) -> LinkHello<'static> {
     LinkHello {
         versions: (1, 1),
         node: node.map(|node| NodeId::new(node).unwrap()),
@@ -205,7 +215,7 @@ fn large(topic: &str) -> LinkFrame<'_> {
 
 const LARGE: usize = 60_000;
 
-fn record(sealer: &mut LinkSealer, frame: LinkFrame<'_>) -> Vec<u8> {
+pub(super) fn record(sealer: &mut LinkSealer, frame: LinkFrame<'_>) -> Vec<u8> {
     let mut record = Vec::new();
     sealer.seal(&encoded(frame), &mut record);
     record
