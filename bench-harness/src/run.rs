@@ -17,9 +17,9 @@ use std::path::Path;
 
 /// Who takes part only if named, but where messages are kept on a disk: RabbitMQ takes 20 s to start, each time.
 const LEFT_OUT: &str = "rabbitmq";
-/// Whose curves are drawn beside dunlin's and those of added brokers without being named: the yardstick of the aims. A plot of
+/// Whose curves are drawn beside dunlin's and those of added brokers without being named: the yardstick and the fastest peer. A plot of
 /// eight curves shows nothing, and measuring them takes an hour.
-const IN_CURVES: &str = "mosquitto";
+const IN_CURVES: [&str; 2] = ["mosquitto", "flashmq"];
 /// Length of a measured stage with `--quick`.
 const QUICK_S: f64 = 0.3;
 
@@ -113,11 +113,11 @@ fn takes_part(cell: &Cell, broker: &str) -> bool {
         Section::Shards => broker.starts_with("dunlin") && broker != IN_MEMORY,
         Section::Durable => true,
         _ if broker == LEFT_OUT => false,
-        Section::Beside => broker.starts_with("dunlin") || broker == IN_CURVES || !BUILT_IN.contains(&broker),
+        Section::Beside => broker.starts_with("dunlin") || IN_CURVES.contains(&broker) || !BUILT_IN.contains(&broker),
         // Others have a file open for each client; the next cell is theirs.
         Section::Storms if cell.name == cells::STORM => broker.starts_with("dunlin"),
         _ if matches!(cell.section, Section::Series(..)) || cell.name == cells::LARGE => {
-            broker == "dunlin" || broker == IN_CURVES || !BUILT_IN.contains(&broker)
+            broker == "dunlin" || IN_CURVES.contains(&broker) || !BUILT_IN.contains(&broker)
         }
         _ => true,
     }

@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn no_two_names_of_a_plot_share_a_colour() {
-        let added = ["flashmq", "nanomq", "vernemq", "exact (1 hit)", "+ only (4 hits)", "# only (1 hit)"];
+        let added = ["emqx", "nanomq", "vernemq", "exact (1 hit)", "+ only (4 hits)", "# only (1 hit)"];
         let palette = Palette::new(added.map(str::to_owned));
         let all: Vec<&str> = BUILT_IN.iter().chain(&added).chain(&[floor::NAME]).copied().collect();
         let colours: HashSet<&str> = all.iter().map(|name| palette.colour(name)).collect();
@@ -214,9 +214,9 @@ mod tests {
         let crowded = Palette::new(many.clone());
         let colours: HashSet<&str> = many.iter().map(|name| crowded.colour(name)).collect();
         assert_eq!(colours.len(), many.len(), "however many there are");
-        let fewer = Palette::new(["dunlin".to_owned(), "flashmq".to_owned()]);
+        let fewer = Palette::new(["dunlin".to_owned(), "emqx".to_owned()]);
         assert_eq!(fewer.colour("dunlin"), palette.colour("dunlin"), "whoever else is there");
-        assert_eq!(fewer.colour("flashmq"), palette.colour("flashmq"), "the first that was added");
+        assert_eq!(fewer.colour("emqx"), palette.colour("emqx"), "the first that was added");
     }
 
     #[test]
