@@ -117,6 +117,7 @@ impl World {
             if !stays {
                 process.slots.gone(known.slot);
                 gone.push(known.slot);
+                process.not_forgotten.insert(known.slot);
                 if too_soon {
                     process.slots.forgotten(known.slot);
                 }
@@ -173,6 +174,7 @@ impl World {
         let too_soon = self.canary == Canary::SlotTooSoon;
         let Some(process) = self.process(node) else { return Ok(()) };
         if let Some(slot) = process.forgetting.remove(&request) {
+            process.not_forgotten.remove(&slot);
             if !too_soon {
                 process.slots.forgotten(slot);
             }

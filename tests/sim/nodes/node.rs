@@ -1,6 +1,6 @@
 //! A node's process: its shards with their connections, the lanes between them, its clients, and what it knows of the cluster.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
@@ -56,7 +56,9 @@ pub(crate) struct Process {
     /// Its clients are let in.
     pub(crate) is_open: bool,
     pub(crate) born_quiet_ms: u64,
-    /// Slots that its shards are forgetting, by request.
+    /// Slots of processes that are gone, until all shards have forgotten them.
+    pub(crate) not_forgotten: BTreeSet<ShardId>,
+    /// Those that its shards are forgetting, by request.
     pub(crate) forgetting: BTreeMap<u64, ShardId>,
     pub(crate) requests: u64,
 }
@@ -109,6 +111,7 @@ impl Process {
             seen: None,
             is_open: false,
             born_quiet_ms: 0,
+            not_forgotten: BTreeSet::new(),
             forgetting: BTreeMap::new(),
             requests: 0,
         }

@@ -162,8 +162,15 @@ impl World {
         Ok(())
     }
 
-    /// At rest shards know what all others want, and nothing besides.
+    /// At rest shards know what all others want, and nothing besides. What a process wanted that is gone would show when its slot is another
+    /// one's, so each slot has to become free.
     pub(crate) fn expect_exact(&mut self) -> Check {
+        for node in self.live() {
+            let left = &self.process(node).expect("it lives").not_forgotten;
+            if !left.is_empty() {
+                return Err(format!("at rest n{node} has not forgotten {left:?}"));
+            }
+        }
         let mut wanted: BTreeMap<usize, Vec<At>> = BTreeMap::new();
         for (of, filter) in self.all_given() {
             wanted.entry(filter).or_default().push(of);
