@@ -1,0 +1,91 @@
+//! Rates that profiles give to hostile clients, held against the clock.
+//!
+//! Always holds: of one connection no more messages are heard, and no more are sent on it, than a second's worth and what the time since
+//! its CONNECT has brought. Who is over a rate is not closed: it waits.
+
+use std::collections::BTreeMap;
+
+use dunlin::auth::{ClientProfile, RateKind};
+use dunlin::codec::Packet;
+
+use crate::conn::Owner;
+use crate::oracle::Check;
+use crate::world::World;
+
+/// Messages a second that a hostile client may publish.
+const PUBLISHES_PER_S: u64 = 3;
+/// Messages a second that it is sent.
+const DELIVERIES_PER_S: u64 = 5;
+
+/// What has passed on one connection.
+#[derive(Debug)]
+struct Flow {
+    since_ms: u64,
+    heard: u64,
+    sent: u64,
+}
+
+/// See the module's text.
+#[derive(Debug, Default)]
+pub(crate) struct Rates {
+    flows: BTreeMap<usize, Flow>,
+}
+
+/// Gives the rates of this world to a profile.
+pub(crate) const fn give(profile: &mut ClientProfile) {
+    profile.rates[RateKind::Publish as usize] = Some(PUBLISHES_PER_S);
+    profile.rates[RateKind::Delivery as usize] = Some(DELIVERIES_PER_S);
+}
+
+impl World {
+    /// A shard is about to be told of a CONNECT.
+    pub(crate) fn begin_flow(&mut self, index: usize) {
+        if self.plan.rates && matches!(self.conns[&index].owner, Owner::Hostile(_)) {
+            self.rates.flows.insert(index, Flow { since_ms: self.now.ms(), heard: 0, sent: 0 });
+        }
+    }
+
+    /// A shard has closed a connection.
+    pub(crate) fn end_flow(&mut self, index: usize) {
+        self.rates.flows.remove(&index);
+    }
+
+    /// A shard is about to hear a packet.
+    pub(crate) fn check_heard(&mut self, index: usize, packet: &Packet<'_>) -> Check {
+        let now_ms = self.now.ms();
+        let Some(flow) = self.rates.flows.get_mut(&index).filter(|_| matches!(packet, Packet::Publish(_))) else {
+            return Ok(());
+        };
+        flow.heard += 1;
+        // One that is over a rate stays stopped until all is heard that it had sent before, a message at a time.
+        let conn = self.conns.get_mut(&index).expect("a connection that is heard");
+        conn.stopped = conn.stopped.map(|_| self.trace.step);
+        let most = most(PUBLISHES_PER_S, now_ms - flow.since_ms);
+        self.oracle.stats.paced += u64::from(flow.heard == most);
+        if flow.heard > most {
+            return Err(format!("{} messages of connection {index} are heard, {most} are the most", flow.heard));
+        }
+        Ok(())
+    }
+
+    /// A packet leaves for a connection. Again is what was counted before; what waits for a disk was taken into flight before, and counts
+    /// when it goes.
+    pub(crate) fn check_sent(&mut self, index: usize, packet: &Packet<'_>) -> Check {
+        let (now_ms, in_flight_max) = (self.now.ms(), u64::from(self.plan.settings.inflight_max));
+        let is_first = |packet: &Packet<'_>| matches!(packet, Packet::Publish(publish) if !publish.dup);
+        let Some(flow) = self.rates.flows.get_mut(&index).filter(|_| is_first(packet)) else { return Ok(()) };
+        flow.sent += 1;
+        let paced = most(DELIVERIES_PER_S, now_ms - flow.since_ms);
+        self.oracle.stats.paced += u64::from(flow.sent == paced);
+        let most = paced + if self.plan.disks { in_flight_max } else { 0 };
+        if flow.sent > most {
+            return Err(format!("{} messages are sent on connection {index}, {most} are the most", flow.sent));
+        }
+        Ok(())
+    }
+}
+
+/// A second's worth, and what the time brings; one more may begin before its time. The clock counts parts of milliseconds as well.
+const fn most(per_s: u64, elapsed_ms: u64) -> u64 {
+    per_s * (elapsed_ms + 1_001) / 1_000 + 1
+}
