@@ -97,7 +97,7 @@ fn run_with(seed: u64, steps: u64, canary: Canary, disks: Option<bool>) -> Resul
 }
 
 /// Seeds that found a bug, with disks or without, and what it was. Those that the scripted peers of `src/shard/tests` found are told there.
-const FOUND: [(u64, bool, &str); 17] = [
+const FOUND: [(u64, bool, &str); 19] = [
     (4, false, "DISCONNECT with 0x84, which only CONNACK has, for a second CONNECT that was broken as well"),
     (7, false, "a subscription with no-local was shown the client's own retained messages"),
     (13, false, "the same"),
@@ -123,6 +123,12 @@ const FOUND: [(u64, bool, &str); 17] = [
     (7, false, "a replay outlived its subscription, which new rules had taken away"),
     (16, false, "the same, and the client's return stopped the process"),
     (2314, true, "a checkpoint was made without what had gone bad meanwhile, and nobody was told"),
+    (30, false, "the model counted steps where a client over its rate waited for time to pass"),
+    (
+        844,
+        true,
+        "the model took a message for late that had been dropped, was undone by a crash, and came again before those behind it",
+    ),
 ];
 
 fn number(name: &str, default: u64) -> u64 {

@@ -1,12 +1,13 @@
 //! Rates that profiles give to hostile clients, held against the clock.
 //!
 //! Always holds: of one connection no more messages are heard, and no more are sent on it, than a second's worth and what the time since
-//! its CONNECT has brought. Who is over a rate is not closed: it waits.
+//! its CONNECT has brought. Who is over a rate is not closed: it waits, until what it has published is on schedule.
 
 use std::collections::BTreeMap;
 
 use dunlin::auth::{ClientProfile, RateKind};
 use dunlin::codec::Packet;
+use dunlin::limits::RATE_PAUSE_MIN_MS;
 
 use crate::conn::Owner;
 use crate::oracle::Check;
@@ -16,6 +17,11 @@ use crate::world::World;
 const PUBLISHES_PER_S: u64 = 3;
 /// Messages a second that it is sent.
 const DELIVERIES_PER_S: u64 = 5;
+
+/// How far ahead of its schedule a client may be.
+const BURST_MS: u64 = 1_000;
+/// How much one message that is published adds, rounded up as a pause is.
+const MESSAGE_MS: u64 = 1_000 / PUBLISHES_PER_S + 1;
 
 /// What has passed on one connection.
 #[derive(Debug)]
@@ -29,6 +35,8 @@ struct Flow {
 #[derive(Debug, Default)]
 pub(crate) struct Rates {
     flows: BTreeMap<usize, Flow>,
+    /// By hostile client: when all that it has published is on schedule. What came on earlier connections counts.
+    on_schedule_ms: BTreeMap<usize, u64>,
 }
 
 /// Gives the rates of this world to a profile.
@@ -57,15 +65,29 @@ impl World {
             return Ok(());
         };
         flow.heard += 1;
-        // One that is over a rate stays stopped until all is heard that it had sent before, a message at a time.
-        let conn = self.conns.get_mut(&index).expect("a connection that is heard");
-        conn.stopped = conn.stopped.map(|_| self.trace.step);
+        if let Owner::Hostile(hostile) = self.conns[&index].owner {
+            let on_schedule_ms = self.rates.on_schedule_ms.entry(hostile).or_default();
+            *on_schedule_ms = now_ms.max(*on_schedule_ms) + MESSAGE_MS;
+        }
         let most = most(PUBLISHES_PER_S, now_ms - flow.since_ms);
         self.oracle.stats.paced += u64::from(flow.heard == most);
         if flow.heard > most {
             return Err(format!("{} messages of connection {index} are heard, {most} are the most", flow.heard));
         }
         Ok(())
+    }
+
+    /// Time has passed: receiving from a client that may be paused may stay stopped.
+    pub(crate) fn excuse_paused(&mut self) {
+        let (now_ms, step) = (self.now.ms(), self.trace.step);
+        for index in self.rates.flows.keys() {
+            let Some(conn) = self.conns.get_mut(index) else { continue };
+            let Owner::Hostile(hostile) = conn.owner else { continue };
+            let on_schedule_ms = self.rates.on_schedule_ms.get(&hostile).copied().unwrap_or_default();
+            if now_ms + BURST_MS <= on_schedule_ms + RATE_PAUSE_MIN_MS {
+                conn.stopped = conn.stopped.map(|_| step);
+            }
+        }
     }
 
     /// A packet leaves for a connection. Again is what was counted before; what waits for a disk was taken into flight before, and counts

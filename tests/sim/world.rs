@@ -297,6 +297,7 @@ impl World {
         self.now.mono_ns += us as u64 * 1_000;
         self.now.unix_ms = UNIX_MS_AT_ZERO + self.now.ms();
         self.oracle.pass(self.trace.step, self.now);
+        self.excuse_paused();
     }
 
     /// One input, its effects, and the flush that ends a turn.
