@@ -434,7 +434,7 @@ impl World {
         self.survives(shard, client, &packet)
     }
 
-    fn close(&mut self, shard: usize, connection: ConnectionId, reason: CloseReason) -> Check {
+    pub(crate) fn close(&mut self, shard: usize, connection: ConnectionId, reason: CloseReason) -> Check {
         self.held.remove(&(shard, connection));
         let Some(index) = self.by_name.remove(&(shard, connection)) else {
             return Err(format!("connection {connection:?} is closed twice"));

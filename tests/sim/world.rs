@@ -399,11 +399,13 @@ impl World {
         for (number, shard) in self.shards.iter().enumerate() {
             shard.assert_invariants();
             let connected = shard.gauges().clients_connected as usize;
-            let held = self.conns.iter().filter(|(index, conn)| {
-                conn.at.is_some_and(|(at, _)| at == number) && !conn.left && !self.authenticator.is_waiting(**index)
-            });
-            if held.count() != connected {
-                return Err(format!("shard {number} counts {connected} connections, the edge has others"));
+            let is_held = |index: &usize, conn: &Conn| {
+                conn.at.is_some_and(|(at, _)| at == number) && !conn.left && !self.authenticator.is_waiting(*index)
+            };
+            let held: Vec<usize> =
+                self.conns.iter().filter(|(index, conn)| is_held(index, conn)).map(|(index, _)| *index).collect();
+            if held.len() != connected {
+                return Err(format!("shard {number} counts {connected} connections, the edge has {held:?}"));
             }
         }
         let open =
