@@ -11,6 +11,7 @@ use dunlin::shard::command::ClientSummary;
 use dunlin::telemetry::CloseReason;
 
 use crate::oracle::{Tag, is_will};
+use crate::plan::Plan;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Canary {
@@ -94,6 +95,8 @@ pub(crate) enum Canary {
     ForgetRules,
     /// Shards do not hear whom an operator has banned.
     ForgetBans,
+    /// Shards do not hear of rates.
+    ForgetRates,
     /// Clients are asked to go a hundred times as fast as they are to be.
     HurryDrain,
     /// Every 5th list of a client's filters lacks its last one.
@@ -104,7 +107,7 @@ pub(crate) enum Canary {
 
 impl Canary {
     /// All that break something.
-    pub(crate) const ALL: [Self; 42] = [
+    pub(crate) const ALL: [Self; 43] = [
         Self::LoseMeshMessage,
         Self::SwapPublishes,
         Self::ReusePacketId,
@@ -144,10 +147,33 @@ impl Canary {
         Self::ForgetHalfClosed,
         Self::ForgetRules,
         Self::ForgetBans,
+        Self::ForgetRates,
         Self::HurryDrain,
         Self::SkipFilter,
         Self::ForgetNames,
     ];
+
+    /// Whether a world has what it breaks: in the others it would be looked for in vain.
+    pub(crate) const fn shows_in(self, plan: &Plan) -> bool {
+        match self {
+            Self::ForgetRules | Self::SkipFilter => plan.orders,
+            Self::ForgetBans => plan.orders && plan.hostiles > 0,
+            Self::ForgetRates => plan.rates && plan.hostiles > 0,
+            Self::HurryDrain => plan.orders && plan.operated,
+            Self::HearTooEarly => plan.asks,
+            Self::NeverTimeOut => plan.silents,
+            Self::KeepPlace => plan.connections_max < 1_000,
+            Self::LoseHandoverFailure => plan.settings.shards > 1 && plan.handover_fails_percent > 0,
+            Self::LoseMeshMessage
+            | Self::SwapPublishes
+            | Self::ForgetRetained
+            | Self::EarlySuback
+            | Self::KeepInterest
+            | Self::StaleHandover
+            | Self::SkipInboxCount => plan.settings.shards > 1,
+            _ => plan.disks || !self.is_found_by_a_crash(),
+        }
+    }
 
     /// Whether it is for what comes back after a crash to show it, and for nothing before: the model of the log does not look.
     pub(crate) const fn is_found_by_a_crash(self) -> bool {

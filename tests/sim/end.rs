@@ -367,7 +367,7 @@ impl World {
         self.fx.deliveries = 0;
         self.shards[shard].handle(&mut Turn { now: self.now, fx: &mut self.fx }, input);
         let mut fx = std::mem::take(&mut self.fx);
-        let mut sent = Vec::new();
+        let (mut sent, mut closed) = (Vec::new(), Vec::new());
         for effect in &fx.list {
             let mut packet = Vec::new();
             match *effect {
@@ -378,6 +378,11 @@ impl World {
                     fx.copy_to(encoded, packet_id, &mut packet);
                     packet.extend_from_slice(&fx.payloads[payload as usize]);
                 }
+                // One that has had enough of what the auditor does to what is retained.
+                Effect::Close { connection, reason } if connection != AUDITOR => {
+                    closed.push((connection, reason));
+                    continue;
+                }
                 _ => continue,
             }
             sent.push(packet);
@@ -387,6 +392,9 @@ impl World {
         self.bodies.ask(shard, fx.reads.drain(..));
         fx.clear();
         self.fx = fx;
+        for (connection, reason) in closed {
+            self.close(shard, connection, reason).unwrap_or_else(|what| panic!("{what}"));
+        }
         self.shards[shard].handle(&mut Turn { now: self.now, fx: &mut self.fx }, Input::Flushed);
         sent
     }

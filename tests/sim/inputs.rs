@@ -160,6 +160,7 @@ impl World {
         if is_banned {
             self.authenticator.expect_refusal(index);
         }
+        self.begin_flow(index);
         self.handle(shard, Input::Connect { connection, connect: &connect, info })?;
         if is_banned { self.check_ban(index, connect.client_id) } else { Ok(()) }
     }
@@ -198,6 +199,7 @@ impl World {
         {
             self.tell_oracle(index, client, &packet);
         }
+        self.check_heard(index, &packet)?;
         if self.cage.forgets_goodbye(&packet) {
             return self.handle(shard, Input::Closed { connection });
         }
@@ -392,6 +394,7 @@ impl World {
             return self.sent_while_waiting(index, &packet);
         }
         self.check_rules(index, &packet)?;
+        self.check_sent(index, &packet)?;
         let Owner::Client(client) = self.conns[&index].owner else { return Ok(()) };
         let mut topic = String::new();
         if let Packet::Publish(publish) = &packet {
@@ -431,7 +434,7 @@ impl World {
         self.survives(shard, client, &packet)
     }
 
-    fn close(&mut self, shard: usize, connection: ConnectionId, reason: CloseReason) -> Check {
+    pub(crate) fn close(&mut self, shard: usize, connection: ConnectionId, reason: CloseReason) -> Check {
         self.held.remove(&(shard, connection));
         let Some(index) = self.by_name.remove(&(shard, connection)) else {
             return Err(format!("connection {connection:?} is closed twice"));
@@ -451,6 +454,7 @@ impl World {
         if self.authenticator.is_waiting(index) {
             return self.closed_while_waiting(index, reason);
         }
+        self.end_flow(index);
         self.note_asked_to_go(shard, index, reason)?;
         if let Owner::Client(client) = self.conns[&index].owner {
             let keep_alive = self.plan.clients[client].keep_alive_s > 0;

@@ -19,6 +19,7 @@ use dunlin::time::Timestamp;
 use crate::canary::Canary;
 use crate::conn::Owner;
 use crate::oracle::Check;
+use crate::rates;
 use crate::rng::Rng;
 use crate::world::World;
 
@@ -74,19 +75,23 @@ fn rules_of(text: &str) -> Arc<RuleSet> {
     Arc::new(parse_mosquitto(text).expect("these are rules"))
 }
 
-/// From the start, so that no session of theirs has more from before.
-pub(crate) fn profiles() -> Arc<Profiles> {
-    profiles_with(None)
-}
-
-fn profiles_with(keep_alive_max_s: Option<u16>) -> Arc<Profiles> {
-    let mut scope = ProfileScope::default();
-    scope.clients = (0..HOSTILES).map(|n| format!("hostile-{n}").into()).collect();
-    let settings = ClientProfile { subscriptions_max: Some(FILTERS_MAX), keep_alive_max_s, ..ClientProfile::default() };
-    Arc::new(Profiles::new(vec![Profile { scope, settings }]))
-}
-
 impl World {
+    /// From the start, so that no session of theirs has more from before.
+    pub(crate) fn profiles(&self) -> Arc<Profiles> {
+        self.profiles_with(None)
+    }
+
+    fn profiles_with(&self, keep_alive_max_s: Option<u16>) -> Arc<Profiles> {
+        let mut scope = ProfileScope::default();
+        scope.clients = (0..HOSTILES).map(|n| format!("hostile-{n}").into()).collect();
+        let mut settings =
+            ClientProfile { subscriptions_max: Some(FILTERS_MAX), keep_alive_max_s, ..ClientProfile::default() };
+        if self.plan.rates && self.cage.canary != Canary::ForgetRates {
+            rates::give(&mut settings);
+        }
+        Arc::new(Profiles::new(vec![Profile { scope, settings }]))
+    }
+
     /// One order, or one list.
     pub(crate) fn operator_orders(&mut self) -> Check {
         if !self.plan.orders || !self.orders.rng.percent(2) {
@@ -183,7 +188,7 @@ impl World {
 
     fn change_profiles(&mut self) -> Check {
         let keep_alive_max_s = *self.orders.rng.pick(&[None, Some(5), Some(600)]);
-        self.order_all(&Command::UseProfiles(Some(profiles_with(keep_alive_max_s))))
+        self.order_all(&Command::UseProfiles(Some(self.profiles_with(keep_alive_max_s))))
     }
 
     /// No hostile client has more filters than its profile allows.

@@ -32,6 +32,8 @@ pub(crate) struct Plan {
     pub(crate) silents: bool,
     /// An operator has rules, profiles and bans, empties shards, and reads every kind of list.
     pub(crate) orders: bool,
+    /// Those profiles have rates, too.
+    pub(crate) rates: bool,
     /// Some limit is so low that messages may be dropped: what is missing must then be counted.
     pub(crate) tight: bool,
     /// Everything happens within seconds: nothing expires, and fights for a client id are fierce.
@@ -111,6 +113,7 @@ impl Plan {
             // Each message is written down at once for all who are to get it, so that nothing comes twice for a crash.
             settings.subscribers_per_turn = 2_048;
         }
+        let orders = Rng::new(rng.clone().next() ^ 0x04de).percent(40);
         Self {
             buffer_bytes,
             buffers: *edge.pick(&[8, 400, 1_024]),
@@ -120,7 +123,8 @@ impl Plan {
             asks: edge.percent(30),
             operated: edge.percent(40),
             silents: Rng::new(rng.clone().next() ^ 0x51e7).percent(40),
-            orders: Rng::new(rng.clone().next() ^ 0x04de).percent(40),
+            orders,
+            rates: orders && Rng::new(rng.clone().next() ^ 0x9a7e).percent(50),
             settings,
             mesh_channel: rng.between(1, 16),
             mesh_pause: rng.between(8, 64),

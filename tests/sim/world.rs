@@ -28,8 +28,9 @@ use crate::edge::Sockets;
 use crate::hostile::Hostile;
 use crate::operator::Operator;
 use crate::oracle::{Check, Oracle};
-use crate::orders::{Orders, profiles, rules};
+use crate::orders::{Orders, rules};
 use crate::plan::Plan;
+use crate::rates::Rates;
 use crate::rng::Rng;
 use crate::silent::{CONNECT_TIMEOUT_S, SilentPeers};
 use crate::trace::Trace;
@@ -97,6 +98,7 @@ pub(crate) struct World {
     pub(crate) authenticator: Authenticator,
     pub(crate) operator: Operator,
     pub(crate) orders: Orders,
+    pub(crate) rates: Rates,
     pub(crate) silents: SilentPeers,
     /// Of the process that runs, for clients.
     pub(crate) places: Arc<Places>,
@@ -159,6 +161,7 @@ impl World {
             bodies: Bodies::new(seed),
             operator: Operator::new(seed),
             orders: Orders::new(seed),
+            rates: Rates::default(),
             silents: SilentPeers::new(seed),
             places: Arc::new(Places::unlimited()),
             aliases: BTreeMap::new(),
@@ -182,7 +185,7 @@ impl World {
             places: Arc::clone(&self.places),
             rules: self.plan.orders.then(rules),
             tells_clients_apart: self.plan.orders,
-            profiles: self.plan.orders.then(profiles),
+            profiles: self.plan.orders.then(|| self.profiles()),
             listeners: self.listeners.clone().into(),
             stamps: StampClock::new(now, last_stamp_ns),
             ..ProcessContext::new(self.plan.settings.clone(), seed, now)
@@ -213,6 +216,7 @@ impl World {
         self.bodies.begin(count);
         self.operator.forget();
         self.orders.forget();
+        self.rates = Rates::default();
         match opened {
             Some((opened, serials)) => self.hand_over_logs(opened.logs, &serials),
             None => Ok(()),
@@ -293,6 +297,7 @@ impl World {
         self.now.mono_ns += us as u64 * 1_000;
         self.now.unix_ms = UNIX_MS_AT_ZERO + self.now.ms();
         self.oracle.pass(self.trace.step, self.now);
+        self.excuse_paused();
     }
 
     /// One input, its effects, and the flush that ends a turn.
@@ -394,11 +399,13 @@ impl World {
         for (number, shard) in self.shards.iter().enumerate() {
             shard.assert_invariants();
             let connected = shard.gauges().clients_connected as usize;
-            let held = self.conns.iter().filter(|(index, conn)| {
-                conn.at.is_some_and(|(at, _)| at == number) && !conn.left && !self.authenticator.is_waiting(**index)
-            });
-            if held.count() != connected {
-                return Err(format!("shard {number} counts {connected} connections, the edge has others"));
+            let is_held = |index: &usize, conn: &Conn| {
+                conn.at.is_some_and(|(at, _)| at == number) && !conn.left && !self.authenticator.is_waiting(*index)
+            };
+            let held: Vec<usize> =
+                self.conns.iter().filter(|(index, conn)| is_held(index, conn)).map(|(index, _)| *index).collect();
+            if held.len() != connected {
+                return Err(format!("shard {number} counts {connected} connections, the edge has {held:?}"));
             }
         }
         let open =

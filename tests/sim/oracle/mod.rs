@@ -135,6 +135,8 @@ pub(crate) struct Stats {
     pub(crate) kept_from: u64,
     pub(crate) asked_to_go: u64,
     pub(crate) lists: u64,
+    /// Connections of hostile clients that had all that their rates allow, so that one message more would have been too many.
+    pub(crate) paced: u64,
 }
 
 impl Stats {
@@ -177,6 +179,7 @@ impl Stats {
         self.kept_from += other.kept_from;
         self.asked_to_go += other.asked_to_go;
         self.lists += other.lists;
+        self.paced += other.paced;
     }
 }
 

@@ -265,7 +265,6 @@ impl Oracle {
 
     /// A message was sent with this QoS, and nobody knows it: it is sent again as if it had not been.
     fn sent_in_vain(&mut self, session: &mut Session, (key, qos): (Key, u8), group: Option<String>) {
-        let Some(message) = self.messages.get(&key) else { return };
         if !session.sent_as.contains_key(&(key, qos)) {
             return;
         }
@@ -276,6 +275,13 @@ impl Oracle {
         if let Some(count) = count {
             *count = count.saturating_sub(1);
         }
+        self.comes_again(session, (key, qos));
+    }
+
+    /// A message comes once more, and in its order: also one that was dropped the first time, while others behind it, which come again as
+    /// well, were sent.
+    fn comes_again(&self, session: &mut Session, (key, qos): (Key, u8)) {
+        let Some(message) = self.messages.get(&key) else { return };
         if let Some(newest) = session.newest.get_mut(&(key.0, message.topic.clone(), message.qos, qos)) {
             *newest = (*newest).min(message.order.saturating_sub(1));
         }
@@ -298,6 +304,7 @@ impl Oracle {
                 let Some(mut session) = self.sessions.remove(&client) else { continue };
                 for qos in 0..2 {
                     self.sent_in_vain(&mut session, (forward.key, qos), None);
+                    self.comes_again(&mut session, (forward.key, qos));
                 }
                 self.sessions.insert(client, session);
             }
@@ -319,6 +326,7 @@ impl Oracle {
                 let Some(mut session) = self.sessions.remove(&client) else { continue };
                 for qos in (0..2).filter(|_| !is_there) {
                     self.sent_in_vain(&mut session, (key, qos), None);
+                    self.comes_again(&mut session, (key, qos));
                 }
                 if is_there {
                     *session.again.entry(key).or_default() += 1;
