@@ -165,7 +165,7 @@ fn a_message_that_mqtt_cannot_have_holds_nobody_up_and_a_server_may_come_later()
     publish("orders.a", "after");
     let (order, _) = take_all(&mut reader, &broker, &["before".to_owned(), "after".to_owned()].into());
     assert_eq!(order, ["before", "after"]);
-    assert!(broker.log().contains("message 2 of the stream is left behind"), "{}", broker.log());
+    await_log(&broker, "message 2 of the stream is left behind");
     let told = await_told(&data, "all of it is read", |told| told["lag_messages"] == 0);
     assert!(told["messages"] == 2 && told["left_behind"] == 1 && told["failures"].as_u64() >= Some(1), "{told}");
     assert!(told["status"] == "connected" && told["failing"] == false, "{told}");
