@@ -51,7 +51,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use canary::Canary;
-use oracle::Stats;
+use oracle::{Check, Stats};
 use plan::Plan;
 use rng::Rng;
 use world::World;
@@ -65,6 +65,15 @@ struct Run {
     stats: Stats,
 }
 
+/// What went wrong in a run, panics included.
+fn in_words(run: impl FnOnce() -> Check) -> Check {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        Err(text.unwrap_or_else(|| "a panic without words".to_owned()))
+    })
+}
+
 /// Runs one seed to its end; in words what went wrong.
 fn run(seed: u64, steps: u64, canary: Canary) -> Result<Run, String> {
     let disks = std::env::var("SIM_DISKS").is_ok().then(|| number("SIM_DISKS", 0) > 0);
@@ -74,20 +83,14 @@ fn run(seed: u64, steps: u64, canary: Canary) -> Result<Run, String> {
 /// The same with disks or without, whatever the seed has.
 fn run_with(seed: u64, steps: u64, canary: Canary, disks: Option<bool>) -> Result<Run, String> {
     let mut world = World::new(seed, canary, disks);
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
+    let outcome = in_words(|| {
         for _ in 0..steps {
             world.step()?;
         }
         world.finish()
-    }));
-    let what = match outcome {
-        Ok(Ok(())) => return Ok(Run { hash: world.trace.hash(), stats: world.oracle.stats }),
-        Ok(Err(what)) => what,
-        Err(panic) => panic
-            .downcast_ref::<String>()
-            .cloned()
-            .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-            .unwrap_or_else(|| "a panic without words".to_owned()),
+    });
+    let Err(what) = outcome else {
+        return Ok(Run { hash: world.trace.hash(), stats: world.oracle.stats });
     };
     Err(format!(
         "seed {seed}, step {}: {what}\n\nthe last events:\n{}\n{:?}\n\nagain: SIM_SEED={seed} SIM_STEPS={steps} cargo test \

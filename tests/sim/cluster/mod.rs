@@ -15,13 +15,11 @@ mod plan;
 mod retained;
 mod world;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use canary::Canary;
 use oracle::Stats;
 use world::World;
 
-use crate::{SEEDS, number};
+use crate::{SEEDS, in_words, number};
 
 const STEPS: u64 = 16_000;
 
@@ -33,20 +31,14 @@ struct Run {
 
 fn run(seed: u64, steps: u64, canary: Canary) -> Result<Run, String> {
     let mut world = World::new(seed, canary);
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
+    let outcome = in_words(|| {
         for _ in 0..steps {
             world.step()?;
         }
         world.finish()
-    }));
-    let what = match outcome {
-        Ok(Ok(())) => return Ok(Run { hash: world.trace.hash(), stats: world.oracle.stats }),
-        Ok(Err(what)) => what,
-        Err(panic) => panic
-            .downcast_ref::<String>()
-            .cloned()
-            .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-            .unwrap_or_else(|| "a panic without words".to_owned()),
+    });
+    let Err(what) = outcome else {
+        return Ok(Run { hash: world.trace.hash(), stats: world.oracle.stats });
     };
     Err(format!(
         "seed {seed}, step {}, {} ms: {what}\n\nthe last events:\n{}\n{:?}\n\nagain: SIM_SEED={seed} SIM_STEPS={steps} cargo test \
