@@ -67,10 +67,22 @@ step() {
         failed=1
     fi
     printf '%s\t%s\t%s\t%s\n' "$passed" "$failed" "$left_out" "$name" >>"$sections_dir/results"
+    if [ "$failed" -gt 0 ]; then say_why "$name" "$failed" "$output" >>"$sections_dir/failures"; fi
     local last
     last=$(printf -- '--- %s: %s passed, %s failed (%s s, %s s of CPU)' "$name" "$passed" "$failed" \
         "$((SECONDS - started))" "$(($(cpu_seconds "$self") - cpu_before))")
     if [ -n "$lane" ]; then in_turn show_section "$name" "$output" "$last"; else printf '%s\n' "$last"; fi
+}
+
+# say_why NAME FAILED OUTPUT: what a section failed with, in few lines: where only the end of what is printed can be read, that is
+# enough to know where to look.
+say_why() {
+    printf 'FAILED  %s: %s failed\n' "$1" "$2"
+    {
+        sed -nE 's/^test (.*) \.\.\. FAILED$/\1/p' "$3" | awk 'NR <= 5'
+        { grep -aE 'panicked at|^ *✖ |^ *(not ok|Error|AssertionError|error|left:|right:|actual:|expected:)' "$3" || tail -n 5 "$3"; } |
+            awk '!seen[$0]++ && ++shown <= 12'
+    } | cut -c 1-160 | sed 's/^/        /'
 }
 
 show_section() {
@@ -123,7 +135,9 @@ end_of_sections() {
     [ -s "$sections_dir/results" ] || die "no section's name contains any of: ${words[*]}"
     printf '\n%s s in all, %s s of CPU\n' "$SECONDS" "$(cpu_seconds $$)"
     awk -F '\t' '$3 { print "LEFT OUT  " $4 }' "$sections_dir/results"
-    awk -F '\t' '$2 { print "FAILED  " $4 ": " $2 " failed" }' "$sections_dir/results"
+    if [ -f "$sections_dir/failures" ]; then cat "$sections_dir/failures"; fi
+    # A lane that has ended early has no section to say why.
+    awk -F '\t' '$2 && $4 ~ /^the lane / { print "FAILED  " $4 }' "$sections_dir/results"
     awk -F '\t' '{ passed += $1; failed += $2 } END { printf "%d passed, %d failed\n", passed, failed; exit failed > 0 }' \
         "$sections_dir/results"
 }
