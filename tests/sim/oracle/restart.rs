@@ -376,9 +376,8 @@ impl Oracle {
                 .extend(survived.sessions.values().flat_map(|s| &s.deliveries).filter_map(SurvivedDelivery::key));
         }
         for key in &left_behind {
-            let given: Vec<_> = self.group_firsts.keys().filter(|(_, given)| given == key).cloned().collect();
-            for given in given {
-                *self.group_again.entry(given).or_default() += 1;
+            for group in self.groups_of(*key) {
+                *self.group_again.entry((group, *key)).or_default() += 1;
             }
         }
         for ((group, key), mut count) in of_groups {
@@ -386,6 +385,19 @@ impl Oracle {
             count += u32::from(forwards.next().is_some());
             *self.group_again.entry((group, key)).or_default() += count - 1;
         }
+    }
+
+    /// The groups that a message has come to, and those that it may come to yet: one of its members may be left with it by another that
+    /// was never sent it.
+    fn groups_of(&self, key: Key) -> BTreeSet<String> {
+        let mut groups: BTreeSet<String> =
+            self.group_firsts.keys().filter(|(_, given)| *given == key).map(|(group, _)| group.clone()).collect();
+        if let Some(message) = self.messages.get(&key) {
+            let filters = self.sessions.values().flat_map(|session| session.subscriptions.keys());
+            let of_groups = filters.filter(|filter| filter.starts_with("$share/") && matches(filter, &message.topic));
+            groups.extend(of_groups.cloned());
+        }
+        groups
     }
 
     /// Whoever was told that a message is safe finds it with each of those who are to get it, or on its way to them.
