@@ -3,8 +3,8 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { createServer } from "node:http";
-import { connect, createServer as createPort } from "node:net";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { connect } from "node:net";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { fileURLToPath } from "node:url";
 import { join } from "node:path";
@@ -36,14 +36,8 @@ async function startRecorder() {
   return recorder.address().port;
 }
 
-// A port that nobody has in this moment.
-async function freePort() {
-  const server = createPort();
-  await new Promise((done) => server.listen(0, "127.0.0.1", done));
-  const { port } = server.address();
-  await new Promise((done) => server.close(done));
-  return port;
-}
+// Nobody listens there, and no server is given it by the system: it is below those that are given to whoever asks for any.
+const NOBODY = 1;
 
 // What a line of NATS's own protocol is answered with, or what came until then.
 async function natsSays(port, lines, wanted) {
@@ -60,25 +54,21 @@ const ask = (subject, payload) =>
   `CONNECT {"verbose":false,"pedantic":false,"name":"test","lang":"test","version":"1"}\r\nSUB _INBOX.a 1\r\nPUB ${subject} _INBOX.a ${Buffer.byteLength(payload)}\r\n${payload}\r\n`;
 
 async function startNats() {
-  const port = await freePort();
   const folder = mkdtempSync(join(tmpdir(), "dunlin-dashboard-nats-"));
-  const child = spawn("setpriv", ["--pdeathsig", "KILL", NATS, "-a", "127.0.0.1", "-p", String(port), "-js", "-sd", folder], { stdio: "ignore" });
-  nats = { port, folder, child };
-  const answers = () =>
-    new Promise((done) => {
-      const socket = connect({ host: "127.0.0.1", port }, () => done(true));
-      socket.on("error", () => done(false));
-      socket.on("connect", () => socket.destroy());
-    });
-  await until("NATS listens", answers);
-  await natsSays(port, ask("$JS.API.STREAM.CREATE.ORDERS", '{"name":"ORDERS","subjects":["orders.>"],"storage":"memory"}'), '"created"');
-  return port;
+  const flags = ["-a", "127.0.0.1", "-p", "-1", "--ports_file_dir", folder, "-js", "-sd", folder];
+  const child = spawn("setpriv", ["--pdeathsig", "KILL", NATS, ...flags], { stdio: "ignore" });
+  nats = { folder, child };
+  // It writes which port it has been given once it listens.
+  const ports = join(folder, `nats-server_${child.pid}.ports`);
+  const port = await until("NATS listens", () => existsSync(ports) && /"nats":\s*\[\s*"nats:\/\/127\.0\.0\.1:(\d+)"/.exec(readFileSync(ports, "utf8"))?.[1]);
+  nats.port = Number(port);
+  await natsSays(nats.port, ask("$JS.API.STREAM.CREATE.ORDERS", '{"name":"ORDERS","subjects":["orders.>"],"storage":"memory"}'), '"created"');
+  return nats.port;
 }
 
 before(async () => {
   const http = await startRecorder();
-  const orders = existsSync(NATS) ? await startNats() : await freePort();
-  const nobody = await freePort();
+  const orders = existsSync(NATS) ? await startNats() : NOBODY;
   other = await Broker.start();
   const sink = (name, path, more = "") =>
     `[[sink]]\nname = "${name}"\ntopics = ["plant/#"]\nformat = "raw"\nbatch_time = "50ms"\n${more}[sink.http]\nurl = "http://127.0.0.1:${http}${path}"\n`;
@@ -86,7 +76,7 @@ before(async () => {
     `[[source]]\nname = "${name}"\ntopic = "from/{{ place }}"\n[source.nats]\nservers = ["127.0.0.1:${port}"]\nstream = "ORDERS"\n`;
   const bridge = (name, port) => `[[bridge]]\nname = "${name}"\naddress = ["mqtt://127.0.0.1:${port}"]\ntopics = ["plant/# out 1"]\n`;
   broker = await Broker.start(
-    sink("warehouse", "/good") + sink("broken-down", "/bad", "max_inflight = 1\n") + source("orders", orders) + source("lost", nobody) + bridge("cloud", other.port) + bridge("away", nobody),
+    sink("warehouse", "/good") + sink("broken-down", "/bad", "max_inflight = 1\n") + source("orders", orders) + source("lost", NOBODY) + bridge("cloud", other.port) + bridge("away", NOBODY),
   );
   browser = await startBrowser();
   const publisher = await broker.client("publisher");

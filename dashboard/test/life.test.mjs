@@ -1,7 +1,7 @@
 // What is done from the page reaches the broker, and what happens in the broker reaches the page.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { Broker, logIn, openPage, startBrowser, until, view } from "./stage.mjs";
+import { Broker, focused, logIn, openPage, startBrowser, until, view } from "./stage.mjs";
 
 let broker;
 let browser;
@@ -225,7 +225,7 @@ test("the focus goes to the heading where a button has gone with what it was for
   await page.getByRole("button", { name: "Disconnect" }).click();
   await confirm("Disconnect");
   await page.getByRole("button", { name: "Disconnect" }).waitFor({ state: "detached" });
-  assert.equal(await page.evaluate(() => document.activeElement.tagName), "H1");
+  await focused(page, "the heading", () => document.activeElement.tagName === "H1");
   assert.deepEqual(page.wrong, []);
 });
 

@@ -4,7 +4,7 @@ import { connect } from "node:net";
 import { after, before, test } from "node:test";
 import { isNetwork, payloadAs, visible, visibleName } from "../src/format.js";
 import { alone, lastKnown, summaryOf, withGaps } from "../src/series.js";
-import { Broker, logIn, openPage, startBrowser, until, view } from "./stage.mjs";
+import { Broker, focused, logIn, openPage, startBrowser, until, view } from "./stage.mjs";
 
 let broker;
 let browser;
@@ -192,7 +192,8 @@ test("a view that was opened where nobody sees it is filled once somebody does",
 test("the page is used by keys alone", async () => {
   const page = await openPage(browser, broker);
   await page.getByRole("button", { name: "Log in" }).waitFor();
-  await page.keyboard.type("ann"); // the first field has the focus
+  await focused(page, "the first field", () => document.activeElement.tagName === "INPUT");
+  await page.keyboard.type("ann");
   await page.keyboard.press("Tab");
   await page.keyboard.type("sesame");
   await page.keyboard.press("Enter");
@@ -202,9 +203,9 @@ test("the page is used by keys alone", async () => {
   assert.ok(await skip.evaluate((link) => link === document.activeElement));
   assert.ok((await skip.boundingBox()).y >= 0, "it is seen while it has the focus");
   await page.keyboard.press("Enter");
-  assert.equal(await page.evaluate(() => document.activeElement.id), "main");
+  await focused(page, "the content", () => document.activeElement.id === "main");
   await view(page, "Clients");
-  assert.equal(await page.evaluate(() => document.activeElement.tagName), "H1", "a new view begins at its heading");
+  await focused(page, "a new view begins at its heading", () => document.activeElement.tagName === "H1");
   await page.keyboard.press("/");
   await page.keyboard.type("truck/");
   const field = page.getByLabel("Client id contains");

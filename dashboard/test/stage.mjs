@@ -114,7 +114,8 @@ async function showBuild(context, origin) {
 
 // A page that remembers what went wrong in it: errors on the console, requests to others.
 export async function openPage(browser, broker, options = {}) {
-  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, locale: "en-GB", ...options });
+  // Colours that are on their way to others would be judged as they are then.
+  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, locale: "en-GB", reducedMotion: "reduce", ...options });
   const page = await context.newPage();
   page.setDefaultTimeout(LIMIT_MS / 2);
   const wrong = [];
@@ -162,6 +163,9 @@ export async function until(what, check) {
     await new Promise((done) => setTimeout(done, 100));
   }
 }
+
+// Waits until what has the focus is as wanted: a page moves it once it has shown what it goes to.
+export const focused = (page, what, isWanted) => until(`the focus: ${what}`, () => page.evaluate(isWanted));
 
 // A picture for people, where DUNLIN_TEST_PICTURES names a directory.
 export async function picture(page, name) {
