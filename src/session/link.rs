@@ -12,11 +12,21 @@ use crate::limits;
 use crate::time::{Deadline, Now};
 use crate::topic::EntryId;
 
+/// An open exchange whose packet is still to go out on this connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Resend {
+    /// Names the exchange.
+    pub packet_id: PacketId,
+    /// Whether an earlier connection may have carried its PUBLISH, which then has DUP [MQTT-3.3.1-1].
+    pub dup: bool,
+}
+
 /// What goes out before anything new does.
 #[derive(Debug, Default)]
 pub struct Backlog {
-    /// Exchanges that were open when the connection was made, oldest first [MQTT-4.4.0-1].
-    pub resend: VecDeque<PacketId>,
+    /// Exchanges that were open when the connection was made, oldest first [MQTT-4.4.0-1], and behind them what has waited for stable storage
+    /// and found no room.
+    pub resend: VecDeque<Resend>,
     /// Retained messages still to be replayed to new subscriptions.
     pub replays: Replays,
     /// SUBACKs that had been owed when the connection was made: replays that belong to them are of an earlier one.

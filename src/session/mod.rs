@@ -28,7 +28,7 @@ pub use alias::{AliasesIn, AliasesOut, TopicForm};
 pub use delivery::{Delivery, SubscriptionIds};
 pub use disk_queue::{DiskDelivery, DiskQueue, PageState};
 pub use inbound::{AckNumber, AckQueue, OpenExchanges, PendingAck, Reception};
-pub use link::{Backlog, Link};
+pub use link::{Backlog, Link, Resend};
 pub use message::{Copied, Message, MessageRef, Routed, expiry_of};
 pub use outbound::{GivenUp, Outbound, QueueLimits};
 pub use queued_memory::{QueueTotals, QueuedMemory};

@@ -12,7 +12,7 @@ use super::{Effect, Shard, Turn};
 use crate::codec::{AckKind, ReasonCode, encode_ack, encode_unsuback};
 use crate::ids::{ConnectionId, PacketId, SessionId};
 use crate::limits::RELEASED_PER_TURN;
-use crate::session::Exchange;
+use crate::session::{Exchange, Resend};
 use crate::telemetry::DropReason;
 
 impl Shard {
@@ -94,7 +94,7 @@ impl Clients {
         let Some(link) = session.link.as_deref_mut() else { return };
         if link.outbox_bytes(flush) >= limit || link.resends() > 0 {
             // It goes on with the backlog, in its order, when the socket takes more.
-            link.backlog_mut().resend.push_back(packet_id);
+            link.backlog_mut().resend.push_back(Resend { packet_id, dup: false });
             return self.add_work(id);
         }
         let Some(Exchange::Published(delivery)) = self.exchange(id, packet_id) else { return };

@@ -13,9 +13,9 @@ use super::retained::Page;
 use super::router::Router;
 use super::{Shard, Turn};
 use crate::codec::{AckKind, ReasonCode, encode_ack};
-use crate::ids::{PacketId, Qos, SessionId};
+use crate::ids::{Qos, SessionId};
 use crate::limits::WORK_PER_TURN_MESSAGES;
-use crate::session::{Backlog, Exchange, Link, Message, Outbound, Replay, Routed};
+use crate::session::{Backlog, Exchange, Link, Message, Outbound, Replay, Resend, Routed};
 use crate::telemetry::DropReason;
 use crate::topic::{Scan, TopicFilter};
 
@@ -53,8 +53,11 @@ impl Shard {
     /// end of its connection broke off go on.
     pub(super) fn resume(&mut self, turn: &mut Turn<'_>, id: SessionId) {
         let session = self.clients.sessions.get_mut(id);
-        let open: Vec<PacketId> =
-            session.outbound().map(|outbound| outbound.window().iter().map(|(id, _)| id).collect()).unwrap_or_default();
+        let again = |packet_id| Resend { packet_id, dup: true };
+        let open: Vec<Resend> = session
+            .outbound()
+            .map(|outbound| outbound.window().iter().map(|(id, _)| again(id)).collect())
+            .unwrap_or_default();
         let replays = session.outbound_existing_mut().map(Outbound::unpark).unwrap_or_default();
         let Some(link) = session.link.as_deref_mut() else { return };
         if !open.is_empty() || !replays.is_empty() {
@@ -103,7 +106,7 @@ impl Shard {
         done
     }
 
-    /// Sends exchanges of an earlier connection again, as far as window and outbox go.
+    /// Sends exchanges of an earlier connection again, and what is behind them, as far as window and outbox go.
     fn send_backlog_again(&mut self, turn: &mut Turn<'_>, id: SessionId) -> usize {
         let mut done = 0;
         while done < SHARE_MESSAGES && self.clients.has_window(id) && !self.clients.is_sent_nothing(id) {
@@ -112,14 +115,14 @@ impl Shard {
             let session = self.clients.sessions.get_mut(id);
             let Some(link) = session.link.as_deref_mut().filter(|link| link.outbox_bytes(flush) < limit) else { break };
             let backlog = link.backlog.as_deref_mut().filter(|backlog| !backlog.waits);
-            let Some(packet_id) = backlog.and_then(|backlog| backlog.resend.pop_front()) else {
+            let Some(Resend { packet_id, dup }) = backlog.and_then(|backlog| backlog.resend.pop_front()) else {
                 break;
             };
             let exchange = session.outbound_existing_mut().and_then(|outbound| outbound.exchange_mut(packet_id));
             match exchange {
                 Some(Exchange::Published(delivery)) => {
                     let delivery = delivery.clone();
-                    self.clients.send_in_flight(turn, id, packet_id, (&delivery, true));
+                    self.clients.send_in_flight(turn, id, packet_id, (&delivery, dup));
                 }
                 Some(Exchange::Released) => {
                     let kind = AckKind::PubRel;

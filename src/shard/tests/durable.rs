@@ -229,3 +229,25 @@ fn a_turn_lets_so_much_go_that_waited_for_the_disk() {
     world.release_work();
     assert_eq!(world.read(publisher).len(), 10);
 }
+
+/// It waits for its packet identifier to be durable, and then for room; the client has not seen it [MQTT-3.3.1-1].
+#[test]
+fn a_qos_2_message_that_finds_no_room_when_it_is_durable_is_sent_for_the_first_time_without_dup() {
+    let mut world = World::with(1, |settings| settings.outbox_max_bytes = 16 * 1024);
+    let publisher = world.client("publisher");
+    let subscriber = world.connect(&v5_kept("subscriber"));
+    world.subscribe(subscriber, "t", 2);
+    world.hold_store();
+    world.send(publisher, &Packet::Publish(publish2(1, "t", "first")));
+    world.send(publisher, &Packet::Publish(publish2(2, "t", "second")));
+    world.block(subscriber);
+    let text = "x".repeat(20_000);
+    world.send(publisher, &Packet::Publish(publish("t", &text)));
+    world.release_store();
+    world.unblock(subscriber);
+    assert_eq!(world.read(subscriber), ["PUBLISH t (20000 bytes)", "PUBLISH t q2 #1 first", "PUBLISH t q2 #2 second"]);
+    world.close_socket(subscriber);
+    let again = world.open(&v5_kept("subscriber"));
+    let read = world.read(again);
+    assert_eq!(read, ["CONNACK success present", "PUBLISH t q2 #1 dup first", "PUBLISH t q2 #2 dup second"]);
+}
