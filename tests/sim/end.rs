@@ -241,8 +241,11 @@ impl World {
             let connections = self.connections[number].as_ref().expect("no call is within another");
             let (held, pending) = (connections.len(), connections.handovers_pending());
             if held + pending > 0 || !self.sockets[number].is_idle() {
-                let sockets = &self.sockets[number];
-                return Err(format!("shard {number} holds {held} connections, {pending} handovers, {sockets:?}"));
+                let (sockets, conns) = (&self.sockets[number], self.conns.iter().filter(|(_, conn)| !conn.is_over()));
+                let conns: Vec<_> = conns.collect();
+                return Err(format!(
+                    "shard {number} holds {held} connections, {pending} handovers, {sockets:?}: {conns:?}"
+                ));
             }
             let on_their_way = self.handovers_counts[number].load(Ordering::Relaxed);
             if on_their_way > 0 {

@@ -134,7 +134,11 @@ const FOUND: [(u64, bool, &str); 20] = [
         true,
         "the model took a message for late that had been dropped, was undone by a crash, and came again before those behind it",
     ),
-    (163, true, "the model knew of no member that could be left a message of an ended one twice, as none had been sent it"),
+    (
+        163,
+        true,
+        "the model knew of no member that could be left a message of an ended one twice, as none had been sent it",
+    ),
 ];
 
 fn number(name: &str, default: u64) -> u64 {
