@@ -396,7 +396,9 @@ impl World {
         fx.clear();
         self.fx = fx;
         for (connection, reason) in closed {
-            self.close(shard, connection, reason).unwrap_or_else(|what| panic!("{what}"));
+            // Its own shard's connections are told before any other's are asked.
+            let told = self.close(shard, connection, reason).and_then(|()| self.with(shard, |_, _| ()));
+            told.unwrap_or_else(|what| panic!("{what}"));
         }
         self.shards[shard].handle(&mut Turn { now: self.now, fx: &mut self.fx }, Input::Flushed);
         sent
