@@ -110,8 +110,9 @@ mod tests;
 use std::sync::Arc;
 
 use crate::auth::{BanList, operator_bans::OperatorBans};
-use crate::ids::ShardId;
+use crate::ids::{ConnectionId, PacketId, Qos, ShardId};
 use crate::limits::{ASKS_EXPIRED_PER_TICK, FANOUTS_MAX};
+use crate::session::Outbound;
 use crate::telemetry::{CloseReason, Counters, Gauges, TransportCounters};
 use crate::time::{Deadline, Now};
 
@@ -288,6 +289,31 @@ impl Shard {
             let known = self.clients.sessions.find(client_id);
             self.clients.places.is_full(listener, self.clients.connected_by(known))
         }
+    }
+
+    /// Whether a message of QoS 1 or 2 of a client's would be taken: whoever was told no receive maximum is asked to wait, not closed.
+    pub fn has_room_for(&self, connection: ConnectionId, packet_id: PacketId, qos: Qos) -> bool {
+        let Some(id) = self.clients.sessions.of_connection(connection) else { return true };
+        let session = self.clients.sessions.get(id);
+        let acks = session.link.as_deref().and_then(|link| link.acks.as_deref());
+        let (waiting, alone) = acks.map_or((0, 0), |acks| (acks.len(), acks.in_flight_alone()));
+        let is_repetition = qos == Qos::ExactlyOnce && session.exchanges.contains(packet_id);
+        let in_flight = alone + session.exchanges.len();
+        let has_room = is_repetition || in_flight < usize::from(self.clients.settings.receive_maximum);
+        has_room && waiting < usize::from(u16::MAX)
+    }
+
+    /// Whether anything is left that could be sent to the client of a connection, or that it has not acknowledged.
+    pub fn has_more_for(&self, connection: ConnectionId) -> bool {
+        let Some(id) = self.clients.sessions.of_connection(connection) else { return false };
+        let session = self.clients.sessions.get(id);
+        let has_backlog = session.link.as_deref().is_some_and(|link| link.backlog.is_some());
+        session.has_work || has_backlog || session.outbound().is_some_and(|outbound| !Outbound::is_empty(outbound))
+    }
+
+    /// Whether every other shard has heard of all that this one's sessions are subscribed to.
+    pub fn is_restored(&self) -> bool {
+        self.clients.work.is_empty() && self.router.announcements.are_all_applied()
     }
 
     /// When the next [`Input::Tick`] is due.

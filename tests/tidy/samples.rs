@@ -274,12 +274,20 @@ fn other_ways_into_a_shard_are_found() {
     let others = "impl Shard {\n    pub fn restore(&mut self) {}\n    pub fn look(&self) {}\n    pub(super) fn a(&self) {}\n}\n\
                   impl Shard {\n    pub fn has_work(&mut self) {}\n    pub fn gauges(self) -> G {}\n}\n\
                   pub struct Shard {\n    clients: Clients,\n    pub(crate) router: Router,\n}";
+    let hidden = "impl Shard {\n    pub(crate) fn put(&mut self) {}\n    pub(in crate::net) fn a(&self) {}\n}\n\
+                  pub fn change(shard: &mut Shard) {}\npub(super) fn own(shard: &mut Shard) {}\n\
+                  pub fn look(shard: &Shard) {}\nimpl Turns for Shard {\n}\npub(crate) fn all(shards: &mut [Shard]) {}";
+    let caller = "fn a(shard: &Shard) {\n    shard.has_work();\n    shard.gauges();\n    edge.counters();\n}";
     check_lines(
         shard_entry::other_ways_in,
         &[
             ("src/shard/mod.rs", door, &[]),
-            ("src/shard/a.rs", others, &[2, 3, 7, 8, 12]),
+            ("src/shard/a.rs", door, &[2, 3, 4]),
+            ("src/shard/mod.rs", others, &[2, 3, 7, 8, 12]),
+            ("src/shard/mod.rs", hidden, &[2, 3, 5, 10, 8]),
             ("src/conn/a.rs", others, &[]),
+            ("src/conn/a.rs", caller, &[3]),
+            ("src/conn/tests.rs", caller, &[]),
         ],
     );
 }
