@@ -8,7 +8,7 @@
 //! Leaves to others: sockets and bytes on the wire (`net`, `ring`), threads (`runtime`), the disk (`store`).
 //!
 //! Reading order: [`input`], [`effects`], [`mesh`] (all that can happen, come out, be said); then `packets`, `connect`, `publish`,
-//! `mounts`, `deliver`, `crowd`, `fanouts`, `queue`, `room`, `hold_back`, `pace`, `profiled`, `pauses`, `hearing`, `groups`, `ack`, `waiting`, `forwards`, `subscribe`, `requests`, `verdict`, `reauthentication`, `access`, `principal`, `recent_decisions`, `rights`, `owners`, `flapping`, `held_packets`, `review`,
+//! `mounts`, `deliver`, `send`, `outgoing`, `crowd`, `fanouts`, `queue`, `room`, `hold_back`, `pace`, `profiled`, `pauses`, `hearing`, `groups`, `ack`, `waiting`, `forwards`, `subscribe`, `requests`, `verdict`, `reauthentication`, `access`, `principal`, `recent_decisions`, `rights`, `owners`, `flapping`, `held_packets`, `review`,
 //! `end`, `drain`, `shutdown`, `teardown`, `work`, `disk_queues`, `log_room`, `full_disk`, `restored_log`, `restore`, `lost_messages`, `reshard`, `sys`, `client_events`, `lifecycle`, `losses`, `report`; `sampled`, `spans`, `span_points` (sampled messages); `nodes`, `speaker`, `fence`, `passed_on`, `forget_slot`, `peer_words`, `link_words`, `route_nodes`, `asked`, `from_nodes`, `peer_questions` (other nodes of a cluster); `answer`, `looked_up`, `audience`, `top`, `traffic`, `topics_seen` (what others ask).
 
 mod access;
@@ -51,6 +51,7 @@ mod lost_messages;
 pub mod mesh;
 mod mounts;
 mod nodes;
+mod outgoing;
 mod owners;
 mod pace;
 mod packets;
@@ -82,6 +83,7 @@ mod route;
 mod route_nodes;
 mod router;
 mod sampled;
+mod send;
 mod sessions;
 mod settings;
 mod shown;
