@@ -7,6 +7,8 @@
 
 #[path = "tidy/circles.rs"]
 mod circles;
+#[path = "tidy/commands.rs"]
+mod commands;
 #[path = "tidy/commits.rs"]
 mod commits;
 #[path = "tidy/imports.rs"]
@@ -94,6 +96,12 @@ fn only_runtime_names_glommio_and_only_the_edge_is_unsafe() {
 fn a_shard_has_one_way_in() {
     check(&["rs"], shard_entry::other_ways_in);
     report(&shard_entry::listed_for_nothing(&texts_below(&["src/"], &["rs"]), &read(shard_entry::DOCUMENT)));
+}
+
+#[test]
+fn each_command_is_measured() {
+    let unmeasured = commands::unmeasured(&read(commands::DECLARED), &texts_below(&[commands::MEASURED], &["rs"]));
+    report_measured(known().except("commands", unmeasured));
 }
 
 #[test]
@@ -194,7 +202,18 @@ fn commit_subjects_fit_a_line() {
 
 #[test]
 fn known_offenders_are_listed_under_rules_that_exist() {
-    let rules = ["circles", "parameters", "bools", "types", "shadows", "words", "docs", "dependencies", "commits"];
+    let rules = [
+        "commands",
+        "circles",
+        "parameters",
+        "bools",
+        "types",
+        "shadows",
+        "words",
+        "docs",
+        "dependencies",
+        "commits",
+    ];
     let known = known();
     let unknown: Vec<&str> = known.rules().filter(|rule| !rules.contains(rule)).collect();
     assert!(unknown.is_empty(), "{}: no rule is called {unknown:?}", known::PATH);

@@ -1,6 +1,7 @@
 //! Each rule against small texts that break it and small texts that look as if they did.
 
 use crate::Finding;
+use crate::commands;
 use crate::imports::{ImportTable, copy_differs, foreign_imports, impure_names, rows_and_modules_differ};
 use crate::rules;
 use crate::rust::{functions, root_paths, tokens};
@@ -290,4 +291,18 @@ fn other_ways_into_a_shard_are_found() {
             ("src/conn/tests.rs", caller, &[]),
         ],
     );
+}
+
+#[test]
+fn a_command_without_a_case_is_found() {
+    let declared = "pub enum Reply { Done }\npub enum Command {\n    /// A doc.\n    Counts,\n    #[allow(dead_code)]\n    List { after: Option<(u8, u8)>, limit: u16 },\n\
+                    \n    Drain(Option<Plan>),\n    SetListener { index: u8 },\n}\npub enum Other { A }";
+    let bench = |text: &str| vec![("benches/worst.rs".to_owned(), text.to_owned())];
+    for (benches, expected) in [
+        (bench("w.command(Command::Counts); // Command::Drain(None)"), &["List", "Drain"][..]),
+        (bench("Command::Drain(None) Command::List { after } Command::Counts"), &[]),
+    ] {
+        let found: Vec<String> = commands::unmeasured(declared, &benches).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(found, expected);
+    }
 }
