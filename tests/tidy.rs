@@ -17,6 +17,8 @@ mod imports;
 mod known;
 #[path = "tidy/manifest.rs"]
 mod manifest;
+#[path = "tidy/only_tests.rs"]
+mod only_tests;
 #[path = "tidy/rules.rs"]
 mod rules;
 #[path = "tidy/rust.rs"]
@@ -152,6 +154,12 @@ fn functions_take_few_parameters_and_no_two_bools_side_by_side() {
     let texts = texts_below(&OUR_SOURCES, &["rs"]);
     report_measured(known().except("parameters", each(&texts, words::many_parameters)));
     report_measured(known().except("bools", each(&texts, words::adjacent_bools)));
+}
+
+#[test]
+fn what_only_unit_tests_call_is_compiled_for_them_alone() {
+    let folders = ["src/", "loadtest/", "bench-harness/", "benches/", "tests/", "fuzz/"];
+    report(&only_tests::used_by_unit_tests_alone(&texts_below(&folders, &["rs"])));
 }
 
 #[test]

@@ -263,6 +263,6 @@ pub(crate) fn module_of(path: &str) -> &str {
 }
 
 /// Whether a file holds nothing but tests.
-fn is_test(path: &str) -> bool {
+pub(crate) fn is_test(path: &str) -> bool {
     path.ends_with("tests.rs") || path.contains("/tests/") || path.starts_with("tests/")
 }
