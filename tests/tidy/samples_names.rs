@@ -248,3 +248,19 @@ fn what_unit_tests_alone_call_is_found() {
     let found: Vec<(&str, usize)> = found.iter().map(|finding| (finding.path.as_str(), finding.line)).collect();
     assert_eq!(found, [("src/a.rs", 4)]);
 }
+
+#[test]
+fn what_changes_itself_is_measured_by_its_fields() {
+    let field = |n: usize| format!("pub a{n}: Vec<(u8, b::C)>, ");
+    let body = |fields: usize| (0..fields).map(field).collect::<String>();
+    let of = |fields: usize, method: &str| format!("struct A {{ {} }} impl A {{ fn a({method}) {{}} }}", body(fields));
+    for (text, expected) in [
+        (of(words::FIELDS_MAX, "&mut self"), 0),
+        (of(words::FIELDS_MAX + 1, "&mut self"), 1),
+        (of(words::FIELDS_MAX + 1, "&self"), 0),
+        (of(words::FIELDS_MAX + 1, "self"), 0),
+    ] {
+        let texts = [("src/a.rs".to_owned(), text)];
+        assert_eq!(words::many_fields(&texts).len(), expected, "{texts:?}");
+    }
+}
