@@ -95,6 +95,11 @@ fn only_runtime_names_glommio_and_only_the_edge_is_unsafe() {
 }
 
 #[test]
+fn a_connect_is_decoded_at_one_place() {
+    check(&["rs"], rules::connect_decoded_again);
+}
+
+#[test]
 fn a_shard_has_one_way_in() {
     check(&["rs"], shard_entry::other_ways_in);
     report(&shard_entry::listed_for_nothing(&texts_below(&["src/"], &["rs"]), &read(shard_entry::DOCUMENT)));

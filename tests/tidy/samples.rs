@@ -177,6 +177,22 @@ fn words_stay_in_their_homes() {
 }
 
 #[test]
+fn a_connect_that_is_decoded_again_is_found() {
+    let text = "use codec::ConnectPacket;\nlet a = ConnectPacket::decode(frame);\nlet b = Connect::decode(frame);\n\
+                #[cfg(test)]\nmod tests { fn a() { Connect::decode(frame); } }";
+    check_lines(
+        rules::connect_decoded_again,
+        &[
+            ("src/conn/handover.rs", text, &[2, 3]),
+            ("src/conn/connecting.rs", text, &[]),
+            ("src/codec/connect.rs", text, &[]),
+            ("src/conn/tests.rs", text, &[]),
+            ("benches/worst.rs", text, &[]),
+        ],
+    );
+}
+
+#[test]
 fn length_is_measured_at_the_limit() {
     let lines_of = |count: usize| "a\n".repeat(count);
     assert_eq!(rules::long_file("a.rs", &lines_of(rules::FILE_LINES_MAX)), []);
