@@ -58,3 +58,49 @@ pub(super) fn changed_tables<T: ConnectorTable>(old: &[Arc<T>], new: &[Arc<T>]) 
 fn named<'a, T: ConnectorTable>(tables: &'a [Arc<T>], name: &str) -> Option<&'a T> {
     tables.iter().map(AsRef::as_ref).find(|table: &&T| table.name() == name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(PartialEq)]
+    struct SampleTable {
+        name: &'static str,
+        place: &'static str,
+        more: &'static str,
+    }
+
+    impl ConnectorTable for SampleTable {
+        const SECTION: &'static str = "sample";
+
+        fn name(&self) -> &str {
+            self.name
+        }
+
+        fn told(&self) -> String {
+            self.place.to_owned()
+        }
+    }
+
+    /// From its name, its place, and whatever else it may have.
+    fn table(text: &'static str) -> Arc<SampleTable> {
+        let mut words = text.splitn(3, ' ');
+        let mut word = || words.next().unwrap_or_default();
+        Arc::new(SampleTable { name: word(), place: word(), more: word() })
+    }
+
+    #[test]
+    fn who_goes_changes_and_comes_is_told_by_name_and_who_stays_is_not() {
+        let old = ["goes a", "moves b", "stays c", "hushes d"].map(table);
+        let new = ["comes e", "hushes d quietly", "stays c", "moves f"].map(table);
+        let told: Vec<(String, String, String)> =
+            changed_tables(&old, &new).into_iter().map(|Changed { name, old, new }| (name, old, new)).collect();
+        let expected = [
+            ("[[sample]] goes", "a", "none"),
+            ("[[sample]] moves", "b", "f"),
+            ("[[sample]] hushes", "d", "d"),
+            ("[[sample]] comes", "none", "e"),
+        ];
+        assert_eq!(told, expected.map(|(name, old, new)| (name.to_owned(), old.to_owned(), new.to_owned())));
+    }
+}

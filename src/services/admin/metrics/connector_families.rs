@@ -35,7 +35,7 @@ pub(super) const SINKS: &[Family] = &[
         |sink, to| to.one(sink.queue.messages),
     ),
     gauge(Sink, ("dunlin_sink_queued", "Topics, properties and payloads of those that wait"), Bytes, |sink, to| {
-        to.one(sink.queue.bytes)
+        to.one(sink.queue.bytes);
     }),
     gauge(
         Sink,
@@ -50,7 +50,7 @@ pub(super) const SINKS: &[Family] = &[
         |sink, to| to.one(sink.counters.messages_in),
     ),
     counter(Sink, ("dunlin_sink_messages_delivered", "Messages that its target has taken"), NoUnit, |sink, to| {
-        to.one(sink.counters.messages_out)
+        to.one(sink.counters.messages_out);
     }),
     counter(Sink, ("dunlin_sink_delivered", "Bytes of those"), Bytes, |sink, to| to.one(sink.counters.bytes_out)),
     counter(
@@ -66,7 +66,7 @@ pub(super) const SINKS: &[Family] = &[
         |sink, to| to.one(sink.counters.dead_letters),
     ),
     counter(Sink, ("dunlin_sink_messages_dropped", "Messages of QoS 0 that it had no room for"), NoUnit, |sink, to| {
-        to.one(sink.counters.dropped)
+        to.one(sink.counters.dropped);
     }),
     counter(
         Sink,
@@ -78,7 +78,7 @@ pub(super) const SINKS: &[Family] = &[
         |sink, to| to.one(sink.queue.lost),
     ),
     counter(Sink, ("dunlin_sink_failed_attempts", "Attempts that its target did not take"), NoUnit, |sink, to| {
-        to.one(sink.counters.failed_attempts)
+        to.one(sink.counters.failed_attempts);
     }),
 ];
 
@@ -90,7 +90,7 @@ pub(super) const BRIDGES: &[Family] = &[
         |bridge, to| to.one((bridge.told.status == ConnectorStatus::Connected).into()),
     ),
     counter(Bridge, ("dunlin_bridge_connects", "Connections that a bridge has made"), NoUnit, |bridge, to| {
-        to.one(bridge.counters.connects)
+        to.one(bridge.counters.connects);
     }),
     counter(
         Bridge,
@@ -124,7 +124,7 @@ pub(super) const BRIDGES: &[Family] = &[
 
 pub(super) const SOURCES: &[Family] = &[
     gauge(Source, ("dunlin_source_connected", "Whether a source reads: 1, or 0"), NoUnit, |source, to| {
-        to.one((source.told.status == ConnectorStatus::Connected).into())
+        to.one((source.told.status == ConnectorStatus::Connected).into());
     }),
     gauge(
         Source,
@@ -154,6 +154,6 @@ pub(super) const SOURCES: &[Family] = &[
         |source, to| to.one(source.counters.not_passed[NotPassed::Refused as usize]),
     ),
     counter(Source, ("dunlin_source_failures", "How often a source had to begin anew"), NoUnit, |source, to| {
-        to.one(source.counters.failed_attempts)
+        to.one(source.counters.failed_attempts);
     }),
 ];
