@@ -5,6 +5,8 @@
 //! It fails
 //! when one takes longer than it may. The results stand in `docs/LIMITS.md` (`tests/conformance/measured.tsv`).
 
+#[path = "worst/bans.rs"]
+mod bans;
 #[path = "worst/index.rs"]
 mod index;
 
@@ -12,8 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dunlin::auth::acl::{RuleSet, parse_mosquitto};
-use dunlin::auth::operator_bans::{BannedWho, OperatorBan, OperatorBans};
-use dunlin::auth::{Ask, Policy, Profile, Profiles, Verdict};
+use dunlin::auth::{Ask, Policy, Verdict};
 use dunlin::codec::{
     AckKind, Connect, ConnectWill, PublishOut, ReasonCode, Side, SubscribeFilter, SubscriptionOptions, Version, decode,
     encode_ack, encode_subscribe, encode_unsubscribe, frame,
@@ -29,7 +30,7 @@ use dunlin::shard::{
 };
 use dunlin::store::{LogKeeping, LogStart, Position};
 use dunlin::telemetry::TransportCounters;
-use dunlin::time::{Now, Timestamp};
+use dunlin::time::Now;
 use dunlin::topic::Cursor;
 
 /// As the broker has it: what it costs to give memory back is part of a turn.
@@ -610,19 +611,7 @@ const CASES: &[Case] = &[
         assert_eq!(counts.gauges.subscriptions, 0, "all of them are taken away");
         longest
     }),
-    ("command: as many bans and profiles as there may be, and none", 1, || {
-        let mut bans = OperatorBans::default();
-        for number in 0..limits::OPERATOR_BANS_MAX {
-            let who = BannedWho::ClientId(format!("{number}{}", "x".repeat(1_000)).into());
-            assert!(bans.add(Timestamp(0), who, OperatorBan { until: None, reason: "a reason".into() }));
-        }
-        let profiles = Profiles::new(vec![Profile::default(); limits::PROFILES_MAX]);
-        let mut world = World::new();
-        let some = world.command(Command::UseBans(Some(Arc::new(bans))));
-        let some = some.max(world.command(Command::UseProfiles(Some(Arc::new(profiles)))));
-        // The shard is the last that has them.
-        some.max(world.command(Command::UseBans(None))).max(world.command(Command::UseProfiles(None)))
-    }),
+    ("command: as many bans and profiles as there may be, and none", 1, bans::as_many_as_may_be),
     ("command: drain 20,000 clients, and its ticks", 1, || {
         let mut world = World::of(&Settings { shards: 2, ..Settings::default() });
         with_clients(&mut world, 20_000);

@@ -7,6 +7,8 @@
 
 #[path = "tidy/circles.rs"]
 mod circles;
+#[path = "tidy/commands.rs"]
+mod commands;
 #[path = "tidy/commits.rs"]
 mod commits;
 #[path = "tidy/imports.rs"]
@@ -15,6 +17,8 @@ mod imports;
 mod known;
 #[path = "tidy/manifest.rs"]
 mod manifest;
+#[path = "tidy/only_tests.rs"]
+mod only_tests;
 #[path = "tidy/rules.rs"]
 mod rules;
 #[path = "tidy/rust.rs"]
@@ -91,8 +95,20 @@ fn only_runtime_names_glommio_and_only_the_edge_is_unsafe() {
 }
 
 #[test]
+fn a_connect_is_decoded_at_one_place() {
+    check(&["rs"], rules::connect_decoded_again);
+}
+
+#[test]
 fn a_shard_has_one_way_in() {
     check(&["rs"], shard_entry::other_ways_in);
+    report(&shard_entry::listed_for_nothing(&texts_below(&["src/"], &["rs"]), &read(shard_entry::DOCUMENT)));
+}
+
+#[test]
+fn each_command_is_measured() {
+    let unmeasured = commands::unmeasured(&read(commands::DECLARED), &texts_below(&[commands::MEASURED], &["rs"]));
+    report_measured(known().except("commands", unmeasured));
 }
 
 #[test]
@@ -146,6 +162,17 @@ fn functions_take_few_parameters_and_no_two_bools_side_by_side() {
 }
 
 #[test]
+fn what_only_unit_tests_call_is_compiled_for_them_alone() {
+    let folders = ["src/", "loadtest/", "bench-harness/", "benches/", "tests/", "fuzz/"];
+    report(&only_tests::used_by_unit_tests_alone(&texts_below(&folders, &["rs"])));
+}
+
+#[test]
+fn what_changes_itself_has_few_fields() {
+    report_measured(known().except("fields", words::many_fields(&texts_below(&OUR_SOURCES, &["rs"]))));
+}
+
+#[test]
 fn type_names_stand_once_and_shadow_nothing_of_std() {
     let texts = texts_below(&["src/"], &["rs"]);
     report_measured(known().except("types", words::repeated_types(&texts)));
@@ -193,7 +220,19 @@ fn commit_subjects_fit_a_line() {
 
 #[test]
 fn known_offenders_are_listed_under_rules_that_exist() {
-    let rules = ["circles", "parameters", "bools", "types", "shadows", "words", "docs", "dependencies", "commits"];
+    let rules = [
+        "commands",
+        "fields",
+        "circles",
+        "parameters",
+        "bools",
+        "types",
+        "shadows",
+        "words",
+        "docs",
+        "dependencies",
+        "commits",
+    ];
     let known = known();
     let unknown: Vec<&str> = known.rules().filter(|rule| !rules.contains(rule)).collect();
     assert!(unknown.is_empty(), "{}: no rule is called {unknown:?}", known::PATH);

@@ -5,14 +5,13 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::changes::{Changed, Changes};
+use super::changes::{Changed, Changes, ConnectorTable, changed_tables};
 use super::{
     AdminSettings, Asking, BridgeSettings, Config, ConfigError, Invocation, ListenAddress, Listener, OtlpSettings,
     Problem, ProcessSettings, Settings, StoreSettings, System,
     layers::{ROWS, Resolved, index},
     listeners::Described,
     print::without_credentials,
-    sinks, sources,
 };
 use crate::settings::{Change, Setting, Value};
 
@@ -66,9 +65,9 @@ impl Config {
         for (changed, change) in listeners(self, &new) {
             if change == Change::Reload { &mut changes.now } else { &mut changes.at_start }.push(changed);
         }
-        changes.now.extend(bridges(&self.bridges, &new.bridges));
-        changes.now.extend(sinks::changed(&self.sinks, &new.sinks));
-        changes.now.extend(sources::changed(&self.sources, &new.sources));
+        changes.now.extend(changed_tables(&self.bridges, &new.bridges));
+        changes.now.extend(changed_tables(&self.sinks, &new.sinks));
+        changes.now.extend(changed_tables(&self.sources, &new.sources));
         let (listeners, tables) = self.listeners_after(&new);
         let files = new.access.changed_since(&self.access);
         changes.now.extend(files.into_iter().map(|(name, old, new)| Changed { name, old, new }));
@@ -204,25 +203,17 @@ fn by_name(config: &Config) -> BTreeMap<&str, Named<'_>> {
     named
 }
 
-/// Bridges that come, go, or are others than before.
-fn bridges(old: &[Arc<BridgeSettings>], new: &[Arc<BridgeSettings>]) -> Vec<Changed> {
-    let told = |bridge: &BridgeSettings| {
-        let addresses: Vec<String> = bridge.addresses.iter().map(ToString::to_string).collect();
+impl ConnectorTable for BridgeSettings {
+    const SECTION: &'static str = "bridge";
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn told(&self) -> String {
+        let addresses: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
         addresses.join(", ")
-    };
-    let named = |bridge: &BridgeSettings| format!("[[bridge]] {}", bridge.name);
-    let mut changes = Vec::new();
-    for before in old {
-        let after = new.iter().find(|after| after.name == before.name);
-        if after.is_none_or(|after| after != before) {
-            let new = after.map_or("none".to_owned(), |after| told(after));
-            changes.push(Changed { name: named(before), old: told(before), new });
-        }
     }
-    for after in new.iter().filter(|after| !old.iter().any(|before| before.name == after.name)) {
-        changes.push(Changed { name: named(after), old: "none".to_owned(), new: told(after) });
-    }
-    changes
 }
 
 #[cfg(test)]

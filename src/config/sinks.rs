@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::changes::Changed;
+use super::changes::ConnectorTable;
 use super::sink_targets::{self, TargetSettings};
 use super::tables::{TableReader, is_service_name};
 use crate::ids::Qos;
@@ -157,22 +157,16 @@ pub(super) fn shares_files<'a>(new: &SinkSettings, known: &'a [Arc<SinkSettings>
     known.iter().find(is_same).map(AsRef::as_ref)
 }
 
-/// Sinks that come, go, or are others than before.
-pub(super) fn changed(old: &[Arc<SinkSettings>], new: &[Arc<SinkSettings>]) -> Vec<Changed> {
-    let told = |sink: &SinkSettings| format!("{} to {} {}", sink.topics.join(", "), sink.target.word(), sink.target);
-    let named = |sink: &SinkSettings| format!("[[sink]] {}", sink.name);
-    let mut changes = Vec::new();
-    for before in old {
-        let after = new.iter().find(|after| after.name == before.name);
-        if after.is_none_or(|after| after != before) {
-            let new = after.map_or("none".to_owned(), |after| told(after));
-            changes.push(Changed { name: named(before), old: told(before), new });
-        }
+impl ConnectorTable for SinkSettings {
+    const SECTION: &'static str = "sink";
+
+    fn name(&self) -> &str {
+        &self.name
     }
-    for after in new.iter().filter(|after| !old.iter().any(|before| before.name == after.name)) {
-        changes.push(Changed { name: named(after), old: "none".to_owned(), new: told(after) });
+
+    fn told(&self) -> String {
+        format!("{} to {} {}", self.topics.join(", "), self.target.word(), self.target)
     }
-    changes
 }
 
 #[cfg(test)]

@@ -3,9 +3,7 @@
 //! Always holds: a source that exists has a name of its own, one place that it reads from, and a topic that it publishes to.
 //! Leaves to others: reading and publishing (`services::sources`), how the servers are reached (`targets`).
 
-use std::sync::Arc;
-
-use super::changes::Changed;
+use super::changes::ConnectorTable;
 use super::tables::{TableReader, is_service_name};
 use super::target_tables::{kafka_cluster, nats_server};
 use super::targets::{KafkaClusterSettings, NatsServerSettings};
@@ -165,22 +163,16 @@ fn places(table: &mut TableReader<'_, '_>, key: &'static str, is_needed: bool) -
     places
 }
 
-/// Sources that come, go, or are others than before.
-pub(super) fn changed(old: &[Arc<SourceSettings>], new: &[Arc<SourceSettings>]) -> Vec<Changed> {
-    let named = |source: &SourceSettings| format!("[[source]] {}", source.name);
-    let other = |all: &[Arc<SourceSettings>], name: &str| all.iter().find(|one| *one.name == *name).cloned();
-    let mut changes = Vec::new();
-    for before in old {
-        let after = other(new, &before.name);
-        if after.as_ref() != Some(before) {
-            let told = after.map_or("none".to_owned(), |after| after.feed.told());
-            changes.push(Changed { name: named(before), old: before.feed.told(), new: told });
-        }
+impl ConnectorTable for SourceSettings {
+    const SECTION: &'static str = "source";
+
+    fn name(&self) -> &str {
+        &self.name
     }
-    for after in new.iter().filter(|after| other(old, &after.name).is_none()) {
-        changes.push(Changed { name: named(after), old: "none".to_owned(), new: after.feed.told() });
+
+    fn told(&self) -> String {
+        self.feed.told()
     }
-    changes
 }
 
 #[cfg(test)]

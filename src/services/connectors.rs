@@ -124,25 +124,44 @@ impl ConnectorStatus {
     }
 }
 
-/// What is counted of a connector.
+/// What is counted of a connector: the counters, or with `u64` what they have come to.
 #[derive(Debug, Default)]
-pub(crate) struct ConnectorCounters {
-    pub(crate) messages_in: AtomicU64,
-    pub(crate) messages_out: AtomicU64,
-    pub(crate) bytes_in: AtomicU64,
-    pub(crate) bytes_out: AtomicU64,
+pub(crate) struct ConnectorCounters<N = AtomicU64> {
+    pub(crate) messages_in: N,
+    pub(crate) messages_out: N,
+    pub(crate) bytes_in: N,
+    pub(crate) bytes_out: N,
     /// Connections that were made.
-    pub(crate) connects: AtomicU64,
+    pub(crate) connects: N,
     /// Messages that went to the dead letters of a sink.
-    pub(crate) dead_letters: AtomicU64,
+    pub(crate) dead_letters: N,
     /// Messages that the condition of a sink does not hold for.
-    pub(crate) passed_over: AtomicU64,
+    pub(crate) passed_over: N,
     /// Messages of QoS 0 that a sink had no room for.
-    pub(crate) dropped: AtomicU64,
+    pub(crate) dropped: N,
     /// Attempts that a target did not take.
-    pub(crate) failed_attempts: AtomicU64,
+    pub(crate) failed_attempts: N,
     /// Messages that did not go on: by [`NotPassed`].
-    pub(crate) not_passed: [AtomicU64; NotPassed::ALL.len()],
+    pub(crate) not_passed: [N; NotPassed::ALL.len()],
+}
+
+impl ConnectorCounters {
+    /// As of now.
+    pub(crate) fn read(&self) -> ConnectorCounters<u64> {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        ConnectorCounters {
+            messages_in: count(&self.messages_in),
+            messages_out: count(&self.messages_out),
+            bytes_in: count(&self.bytes_in),
+            bytes_out: count(&self.bytes_out),
+            connects: count(&self.connects),
+            dead_letters: count(&self.dead_letters),
+            passed_over: count(&self.passed_over),
+            dropped: count(&self.dropped),
+            failed_attempts: count(&self.failed_attempts),
+            not_passed: self.not_passed.each_ref().map(count),
+        }
+    }
 }
 
 /// Why a message did not go on, and was acknowledged all the same.

@@ -10,9 +10,9 @@ use super::command::{
     Command, EdgeFacts, PAGE_MAX, PAGE_MAX_BYTES, PAYLOAD_SHOWN_MAX_BYTES, Reply, RequestId, RetainedSummary,
     SessionFate, TopBy, TopicsBy,
 };
-use super::deliver::Fanout;
 use super::drain::Drain;
 use super::mesh::MeshMessage;
+use super::outgoing::Fanout;
 use super::policy::NO_ROOM_TO_KEEP;
 use super::retained::Page;
 use super::route::MessageOrigin;

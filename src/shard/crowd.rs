@@ -4,9 +4,9 @@
 use smallvec::SmallVec;
 
 use super::clients::Clients;
-use super::deliver::Fanout;
 use super::fanouts::{FanoutUnderWay, Part, cost_of};
 use super::hold_back::Fullest;
+use super::outgoing::Fanout;
 use super::router::Router;
 use super::{Confirmation, Turn};
 use crate::ids::{Qos, SessionId};

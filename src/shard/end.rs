@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::clients::Clients;
-use super::deliver::Fanout;
+use super::outgoing::Fanout;
 use super::route::MessageOrigin;
 use super::timers::Timers;
 use super::{Effect, Event, Shard, Turn};

@@ -6,8 +6,8 @@
 //! (`peer_questions`).
 
 use super::clients::Clients;
-use super::deliver::Fanout;
 use super::groups::RemotePicks;
+use super::outgoing::Fanout;
 use super::route::ToOtherShards;
 use super::router::Router;
 use super::{ConfirmToken, Confirmation, MeshMessage, PeerFault, PublishDetails, Shard, Turn};

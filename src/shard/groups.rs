@@ -8,8 +8,8 @@
 use smallvec::SmallVec;
 
 use super::clients::Clients;
-use super::deliver::{Fanout, PickedFor};
 use super::forwards::ForwardRoute;
+use super::outgoing::{Fanout, PickedFor};
 use super::router::Router;
 use super::{MeshMessage, PublishDetails, Turn};
 use crate::ids::{MessageId, SessionId, ShardId, ShardSet};

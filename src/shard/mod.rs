@@ -8,7 +8,7 @@
 //! Leaves to others: sockets and bytes on the wire (`net`, `ring`), threads (`runtime`), the disk (`store`).
 //!
 //! Reading order: [`input`], [`effects`], [`mesh`] (all that can happen, come out, be said); then `packets`, `connect`, `publish`,
-//! `mounts`, `deliver`, `crowd`, `fanouts`, `queue`, `room`, `hold_back`, `pace`, `profiled`, `pauses`, `hearing`, `groups`, `ack`, `waiting`, `forwards`, `subscribe`, `requests`, `verdict`, `reauthentication`, `access`, `principal`, `recent_decisions`, `rights`, `owners`, `flapping`, `held_packets`, `review`,
+//! `mounts`, `deliver`, `send`, `outgoing`, `crowd`, `fanouts`, `queue`, `room`, `hold_back`, `pace`, `profiled`, `pauses`, `hearing`, `groups`, `ack`, `waiting`, `forwards`, `subscribe`, `requests`, `verdict`, `reauthentication`, `access`, `principal`, `recent_decisions`, `rights`, `owners`, `flapping`, `held_packets`, `review`,
 //! `end`, `drain`, `shutdown`, `teardown`, `work`, `disk_queues`, `log_room`, `full_disk`, `restored_log`, `restore`, `lost_messages`, `reshard`, `sys`, `client_events`, `lifecycle`, `losses`, `report`; `sampled`, `spans`, `span_points` (sampled messages); `nodes`, `speaker`, `fence`, `passed_on`, `forget_slot`, `peer_words`, `link_words`, `route_nodes`, `asked`, `from_nodes`, `peer_questions` (other nodes of a cluster); `answer`, `looked_up`, `audience`, `top`, `traffic`, `topics_seen` (what others ask).
 
 mod access;
@@ -51,6 +51,7 @@ mod lost_messages;
 pub mod mesh;
 mod mounts;
 mod nodes;
+mod outgoing;
 mod owners;
 mod pace;
 mod packets;
@@ -82,6 +83,7 @@ mod route;
 mod route_nodes;
 mod router;
 mod sampled;
+mod send;
 mod sessions;
 mod settings;
 mod shown;
@@ -110,8 +112,9 @@ mod tests;
 use std::sync::Arc;
 
 use crate::auth::{BanList, operator_bans::OperatorBans};
-use crate::ids::ShardId;
+use crate::ids::{ConnectionId, PacketId, Qos, ShardId};
 use crate::limits::{ASKS_EXPIRED_PER_TICK, FANOUTS_MAX};
+use crate::session::Outbound;
 use crate::telemetry::{CloseReason, Counters, Gauges, TransportCounters};
 use crate::time::{Deadline, Now};
 
@@ -288,6 +291,31 @@ impl Shard {
             let known = self.clients.sessions.find(client_id);
             self.clients.places.is_full(listener, self.clients.connected_by(known))
         }
+    }
+
+    /// Whether a message of QoS 1 or 2 of a client's would be taken: whoever was told no receive maximum is asked to wait, not closed.
+    pub fn has_room_for(&self, connection: ConnectionId, packet_id: PacketId, qos: Qos) -> bool {
+        let Some(id) = self.clients.sessions.of_connection(connection) else { return true };
+        let session = self.clients.sessions.get(id);
+        let acks = session.link.as_deref().and_then(|link| link.acks.as_deref());
+        let (waiting, alone) = acks.map_or((0, 0), |acks| (acks.len(), acks.in_flight_alone()));
+        let is_repetition = qos == Qos::ExactlyOnce && session.exchanges.contains(packet_id);
+        let in_flight = alone + session.exchanges.len();
+        let has_room = is_repetition || in_flight < usize::from(self.clients.settings.receive_maximum);
+        has_room && waiting < usize::from(u16::MAX)
+    }
+
+    /// Whether anything is left that could be sent to the client of a connection, or that it has not acknowledged.
+    pub fn has_more_for(&self, connection: ConnectionId) -> bool {
+        let Some(id) = self.clients.sessions.of_connection(connection) else { return false };
+        let session = self.clients.sessions.get(id);
+        let has_backlog = session.link.as_deref().is_some_and(|link| link.backlog.is_some());
+        session.has_work || has_backlog || session.outbound().is_some_and(|outbound| !Outbound::is_empty(outbound))
+    }
+
+    /// Whether every other shard has heard of all that this one's sessions are subscribed to.
+    pub fn is_restored(&self) -> bool {
+        self.clients.work.is_empty() && self.router.announcements.are_all_applied()
     }
 
     /// When the next [`Input::Tick`] is due.

@@ -2,7 +2,7 @@
 //! when that means something.
 
 use super::clients::Clients;
-use super::deliver::Fanout;
+use super::outgoing::Fanout;
 use super::policy::{MessageRefusal, NO_ROOM_TO_KEEP, NOT_ALLOWED, NOT_ASKED};
 use super::record_log::Waiter;
 use super::route::{MessageOrigin, Outcome};

@@ -5,8 +5,8 @@
 //! Leaves to others: whether a message has to wait at all (`deliver`), and when the queue goes on (`work`).
 
 use super::clients::Clients;
-use super::deliver::{DeliveryOptions, Fanout};
 use super::disk_queues::QueuePlace;
+use super::outgoing::{DeliveryOptions, Fanout};
 use super::{Event, Turn};
 use crate::ids::SessionId;
 use crate::session::{DiskDelivery, Outbound, Reception};

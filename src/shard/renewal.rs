@@ -1,4 +1,4 @@
-//! What MQTT-SN has beyond MQTT: what a client changes of its connection while that lasts, and what is asked for it beforehand.
+//! What MQTT-SN has beyond MQTT: what a client changes of its connection while that lasts.
 //!
 //! Always holds: a will and a keep alive that are changed pass what those of CONNECT pass.
 
@@ -6,8 +6,8 @@ use super::input::WillChange;
 use super::settings::bounded_keep_alive_s;
 use super::{Shard, Turn};
 use crate::codec::{ConnectWill, Forwarded, Version};
-use crate::ids::{ConnectionId, PacketId, Qos, SessionId};
-use crate::session::{Outbound, Will};
+use crate::ids::{ConnectionId, SessionId};
+use crate::session::Will;
 
 impl Shard {
     pub(super) fn handle_renewal(
@@ -64,25 +64,5 @@ impl Shard {
         };
         let will = self.accept_will(turn, id, will).map(|will| Box::new(Will::new(&will, key)));
         self.clients.set_will(turn, id, will);
-    }
-
-    /// Whether a message of QoS 1 or 2 of a client's would be taken: whoever was told no receive maximum is asked to wait, not closed.
-    pub fn has_room_for(&self, connection: ConnectionId, packet_id: PacketId, qos: Qos) -> bool {
-        let Some(id) = self.clients.sessions.of_connection(connection) else { return true };
-        let session = self.clients.sessions.get(id);
-        let acks = session.link.as_deref().and_then(|link| link.acks.as_deref());
-        let (waiting, alone) = acks.map_or((0, 0), |acks| (acks.len(), acks.in_flight_alone()));
-        let is_repetition = qos == Qos::ExactlyOnce && session.exchanges.contains(packet_id);
-        let in_flight = alone + session.exchanges.len();
-        let has_room = is_repetition || in_flight < usize::from(self.clients.settings.receive_maximum);
-        has_room && waiting < usize::from(u16::MAX)
-    }
-
-    /// Whether anything is left that could be sent to the client of a connection, or that it has not acknowledged.
-    pub fn has_more_for(&self, connection: ConnectionId) -> bool {
-        let Some(id) = self.clients.sessions.of_connection(connection) else { return false };
-        let session = self.clients.sessions.get(id);
-        let has_backlog = session.link.as_deref().is_some_and(|link| link.backlog.is_some());
-        session.has_work || has_backlog || session.outbound().is_some_and(|outbound| !Outbound::is_empty(outbound))
     }
 }

@@ -4,8 +4,8 @@
 //! at the verbosity, and nothing is built where it is too low.
 
 use super::clients::Clients;
-use super::deliver::DeliveryOptions;
 use super::losses::Loss;
+use super::outgoing::DeliveryOptions;
 use super::{ConnectInfo, Event, PublishSeen, Shard, ShownProperties, TailedMessage, Turn, UserNameBasis};
 use crate::auth::Policy;
 use crate::codec::{Connect, DecodeError, Publish, ReasonCode, SubscribeFilter};

@@ -66,11 +66,6 @@ impl Shard {
         }
         self.restore_forwards(turn, &log.state.mailbox, |id| log.message(id).cloned());
     }
-
-    /// Whether every other shard has heard of all that this one's sessions are subscribed to.
-    pub fn is_restored(&self) -> bool {
-        self.clients.work.is_empty() && self.router.announcements.are_all_applied()
-    }
 }
 
 impl Clients {

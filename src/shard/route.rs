@@ -4,9 +4,9 @@
 use smallvec::SmallVec;
 
 use super::clients::Clients;
-use super::deliver::Fanout;
 use super::forwards::ForwardRoute;
 use super::groups::RemotePicks;
+use super::outgoing::Fanout;
 use super::router::Router;
 use super::{ConfirmToken, Confirmation, PublishDetails, Settings, Turn};
 use crate::ids::{Qos, SessionId, ShardId, ShardSet, WriteStamp};

@@ -6,7 +6,7 @@
 //! [`Effects::is_watching`]: super::Effects::is_watching
 
 use super::clients::Clients;
-use super::deliver::DeliveryOptions;
+use super::outgoing::DeliveryOptions;
 use super::sampled::{SpanEnd, SpanKind};
 use super::spans::{SampledNow, SpanBegun};
 use super::{Shard, Turn};

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::deliver::Fanout;
+use super::outgoing::Fanout;
 use super::route::MessageOrigin;
 use super::{CertificatesEnd, MeshMessage, ProcessContext, Shard, Turn};
 use crate::codec::Forwarded;

@@ -1,7 +1,8 @@
 //! Rules about single files. Each is a function of path and text, and knows nothing of the disk.
 
 use crate::Finding;
-use crate::rust::{functions, lines_of, tokens};
+use crate::rust::{functions, lines_of, tokens, without_tests};
+use crate::words::is_test;
 
 /// The hard end of a file; 150 to 350 is the usual size.
 pub(crate) const FILE_LINES_MAX: usize = 800;
@@ -52,6 +53,18 @@ pub(crate) fn words_out_of_place(path: &str, text: &str) -> Vec<Finding> {
             lines.into_iter().map(move |line| Finding::new(path, line, format!("`{word}` is out of place: {remedy}")))
         })
         .collect()
+}
+
+/// Rule: a CONNECT is decoded where its bytes have arrived, once; whoever has it afterwards is handed what came of it.
+pub(crate) fn connect_decoded_again(path: &str, text: &str) -> Vec<Finding> {
+    const HOMES: [&str; 2] = ["src/codec/", "src/conn/connecting.rs"];
+    if !path.starts_with("src/") || is_test(path) || HOMES.iter().any(|home| path.starts_with(home)) {
+        return Vec::new();
+    }
+    let tokens = without_tests(&tokens(text));
+    let calls = ["ConnectPacket", "Connect"].map(|name| lines_of(&tokens, &[name, ":", ":", "decode"]));
+    let remedy = "decodes a CONNECT again: take the packet that `conn::connecting` has made";
+    calls.into_iter().flatten().map(|line| Finding::new(path, line, remedy)).collect()
 }
 
 /// Rule: a module opens with what it owns, what always holds and what it leaves to others.

@@ -1,6 +1,7 @@
 //! Each rule against small texts that break it and small texts that look as if they did.
 
 use crate::Finding;
+use crate::commands;
 use crate::imports::{ImportTable, copy_differs, foreign_imports, impure_names, rows_and_modules_differ};
 use crate::rules;
 use crate::rust::{functions, root_paths, tokens};
@@ -176,6 +177,22 @@ fn words_stay_in_their_homes() {
 }
 
 #[test]
+fn a_connect_that_is_decoded_again_is_found() {
+    let text = "use codec::ConnectPacket;\nlet a = ConnectPacket::decode(frame);\nlet b = Connect::decode(frame);\n\
+                #[cfg(test)]\nmod tests { fn a() { Connect::decode(frame); } }";
+    check_lines(
+        rules::connect_decoded_again,
+        &[
+            ("src/conn/handover.rs", text, &[2, 3]),
+            ("src/conn/connecting.rs", text, &[]),
+            ("src/codec/connect.rs", text, &[]),
+            ("src/conn/tests.rs", text, &[]),
+            ("benches/worst.rs", text, &[]),
+        ],
+    );
+}
+
+#[test]
 fn length_is_measured_at_the_limit() {
     let lines_of = |count: usize| "a\n".repeat(count);
     assert_eq!(rules::long_file("a.rs", &lines_of(rules::FILE_LINES_MAX)), []);
@@ -274,12 +291,34 @@ fn other_ways_into_a_shard_are_found() {
     let others = "impl Shard {\n    pub fn restore(&mut self) {}\n    pub fn look(&self) {}\n    pub(super) fn a(&self) {}\n}\n\
                   impl Shard {\n    pub fn has_work(&mut self) {}\n    pub fn gauges(self) -> G {}\n}\n\
                   pub struct Shard {\n    clients: Clients,\n    pub(crate) router: Router,\n}";
+    let hidden = "impl Shard {\n    pub(crate) fn put(&mut self) {}\n    pub(in crate::net) fn a(&self) {}\n}\n\
+                  pub fn change(shard: &mut Shard) {}\npub(super) fn own(shard: &mut Shard) {}\n\
+                  pub fn look(shard: &Shard) {}\nimpl Turns for Shard {\n}\npub(crate) fn all(shards: &mut [Shard]) {}";
+    let caller = "fn a(shard: &Shard) {\n    shard.has_work();\n    shard.gauges();\n    edge.counters();\n}";
     check_lines(
         shard_entry::other_ways_in,
         &[
             ("src/shard/mod.rs", door, &[]),
-            ("src/shard/a.rs", others, &[2, 3, 7, 8, 12]),
+            ("src/shard/a.rs", door, &[2, 3, 4]),
+            ("src/shard/mod.rs", others, &[2, 3, 7, 8, 12]),
+            ("src/shard/mod.rs", hidden, &[2, 3, 5, 10, 8]),
             ("src/conn/a.rs", others, &[]),
+            ("src/conn/a.rs", caller, &[3]),
+            ("src/conn/tests.rs", caller, &[]),
         ],
     );
+}
+
+#[test]
+fn a_command_without_a_case_is_found() {
+    let declared = "pub enum Reply { Done }\npub enum Command {\n    /// A doc.\n    Counts,\n    #[allow(dead_code)]\n    List { after: Option<(u8, u8)>, limit: u16 },\n\
+                    \n    Drain(Option<Plan>),\n    SetListener { index: u8 },\n}\npub enum Other { A }";
+    let bench = |text: &str| vec![("benches/worst.rs".to_owned(), text.to_owned())];
+    for (benches, expected) in [
+        (bench("w.command(Command::Counts); // Command::Drain(None)"), &["List", "Drain"][..]),
+        (bench("Command::Drain(None) Command::List { after } Command::Counts"), &[]),
+    ] {
+        let found: Vec<String> = commands::unmeasured(declared, &benches).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(found, expected);
+    }
 }

@@ -232,3 +232,35 @@ fn rules_run_over_each_file() {
     let texts = files(&[("src/a.rs", "struct Copy;"), ("src/b.rs", "struct Box;")]);
     assert_eq!(names(&each(&texts, words::shadowed_types)), [("Copy", 1), ("Box", 1)]);
 }
+
+#[test]
+fn what_unit_tests_alone_call_is_found() {
+    let source = "pub fn used() {}\npub fn shown() {}\nimpl A {\n    pub const fn looked_at(&self) {}\n    #[cfg(test)]\n    pub fn marked() {}\n\
+                  \n    pub(super) fn own() {}\n}\nfn a() { used(); }\n#[cfg(test)]\nmod tests { fn b() { looked_at(); } }";
+    let texts = [
+        ("src/a.rs", source),
+        ("src/a/tests.rs", "looked_at()"),
+        ("src/cluster/a.rs", "pub fn comes_later() {}"),
+        ("tests/sim/a.rs", "shown()"),
+    ];
+    let texts = texts.map(|(path, text)| (path.to_owned(), text.to_owned()));
+    let found = crate::only_tests::used_by_unit_tests_alone(&texts);
+    let found: Vec<(&str, usize)> = found.iter().map(|finding| (finding.path.as_str(), finding.line)).collect();
+    assert_eq!(found, [("src/a.rs", 4)]);
+}
+
+#[test]
+fn what_changes_itself_is_measured_by_its_fields() {
+    let field = |n: usize| format!("pub a{n}: Vec<(u8, b::C)>, ");
+    let body = |fields: usize| (0..fields).map(field).collect::<String>();
+    let of = |fields: usize, method: &str| format!("struct A {{ {} }} impl A {{ fn a({method}) {{}} }}", body(fields));
+    for (text, expected) in [
+        (of(words::FIELDS_MAX, "&mut self"), 0),
+        (of(words::FIELDS_MAX + 1, "&mut self"), 1),
+        (of(words::FIELDS_MAX + 1, "&self"), 0),
+        (of(words::FIELDS_MAX + 1, "self"), 0),
+    ] {
+        let texts = [("src/a.rs".to_owned(), text)];
+        assert_eq!(words::many_fields(&texts).len(), expected, "{texts:?}");
+    }
+}

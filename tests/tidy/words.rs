@@ -136,6 +136,71 @@ pub(crate) fn repeated_types(texts: &[(String, String)]) -> Vec<Named> {
         .collect()
 }
 
+/// Fields that one reader holds in mind.
+pub(crate) const FIELDS_MAX: usize = 20;
+
+/// Rule: what changes itself has few fields; what is borrowed together is a part of its own. Figures and settings are as many as they are.
+pub(crate) fn many_fields(texts: &[(String, String)]) -> Vec<Named> {
+    let texts = texts.iter().filter(|(path, _)| !is_test(path));
+    let texts: Vec<_> = texts.map(|(path, text)| (path, without_tests(&tokens(text)))).collect();
+    let changing: BTreeSet<&str> = texts.iter().flat_map(|(_, tokens)| changed_by_methods(tokens)).collect();
+    let mut found = Vec::new();
+    for (path, tokens) in &texts {
+        for (at, window) in tokens.windows(2).enumerate().filter(|(_, window)| window[0].text == "struct") {
+            let name = &window[1];
+            let body = tokens[at + 2..].iter().skip_while(|token| !matches!(token.text.as_str(), "{" | ";" | "("));
+            let fields = fields(body);
+            if fields > FIELDS_MAX && changing.contains(name.text.as_str()) {
+                let remedy = format!(
+                    "`{}` has {fields} fields, {FIELDS_MAX} are the end: what is borrowed together is a part of its own",
+                    name.text
+                );
+                found.push((name.text.clone(), Finding::new(path, name.line, remedy)));
+            }
+        }
+    }
+    found
+}
+
+/// Named fields of a body that begins with its brace.
+fn fields<'a>(body: impl Iterator<Item = &'a Token>) -> usize {
+    let (mut depth, mut fields, mut before) = (0_usize, 0, "");
+    for token in body {
+        match token.text.as_str() {
+            "{" | "(" | "[" | "<" => depth += 1,
+            "}" | ")" | "]" => depth = depth.saturating_sub(1),
+            ">" if before != "-" => depth = depth.saturating_sub(1),
+            ":" if depth == 1 && before != ":" => fields += 1,
+            // Half of a path of modules.
+            ":" if depth == 1 => fields -= 1,
+            _ => {}
+        }
+        before = &token.text;
+        if depth == 0 {
+            break;
+        }
+    }
+    fields
+}
+
+/// The types that have a method which changes them.
+fn changed_by_methods(tokens: &[Token]) -> Vec<&str> {
+    let (mut of, mut found) = ("", Vec::new());
+    for (at, window) in tokens.windows(4).enumerate() {
+        let texts = [0, 1, 2, 3].map(|at| window[at].text.as_str());
+        if texts[0] == "impl" {
+            let head = tokens[at + 1..].iter().map(|token| token.text.as_str()).take_while(|text| *text != "{");
+            let head: Vec<&str> = head.collect();
+            let behind = head.iter().rposition(|text| *text == "for").map_or(0, |at| at + 1);
+            of = head[behind..].iter().find(|text| text.starts_with(char::is_uppercase)).copied().unwrap_or("");
+        }
+        if matches!(texts, ["(", "&", "mut", "self"]) {
+            found.push(of);
+        }
+    }
+    found
+}
+
 /// Rule: no type of ours is called like one that every Rust reader knows.
 pub(crate) fn shadowed_types(path: &str, text: &str) -> Vec<Named> {
     let types = type_names(&without_tests(&tokens(text)));
@@ -263,6 +328,6 @@ pub(crate) fn module_of(path: &str) -> &str {
 }
 
 /// Whether a file holds nothing but tests.
-fn is_test(path: &str) -> bool {
+pub(crate) fn is_test(path: &str) -> bool {
     path.ends_with("tests.rs") || path.contains("/tests/") || path.starts_with("tests/")
 }

@@ -12,11 +12,14 @@ use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt as _};
 use utoipa_axum::routes;
 
+use super::bridges::BridgeView;
 use super::problem::HttpProblem;
+use super::sinks::SinkView;
+use super::sources::SourceView;
 use super::state::AdminState;
 use super::{
-    access, bans, bridges, broker, certificates, client_by_query, clients, dashboard, draining, health, history, hosts,
-    listeners, log_lines, messages, metrics, sinks, sources, subscriptions, tail, traces, traffic,
+    access, bans, broker, certificates, client_by_query, clients, connectors, dashboard, draining, health, history,
+    hosts, listeners, log_lines, messages, metrics, sinks, subscriptions, tail, traces, traffic,
 };
 use crate::limits::{ADMIN_BATCH_MAX_BYTES, ADMIN_BODY_MAX_BYTES, ADMIN_LOGIN_MAX_BYTES};
 
@@ -29,7 +32,7 @@ use crate::limits::{ADMIN_BATCH_MAX_BYTES, ADMIN_BODY_MAX_BYTES, ADMIN_LOGIN_MAX
                        people log in and send the cookie, with the header X-CSRF-Token where something is changed. Problems are \
                        application/problem+json (RFC 9457).",
     ),
-    components(schemas(HttpProblem)),
+    components(schemas(HttpProblem, BridgeView, SinkView, SourceView)),
     modifiers(&Schemes),
     security(("key" = []), ("cookie" = [])),
     tags(
@@ -84,7 +87,7 @@ pub(super) fn openapi() -> utoipa::openapi::OpenApi {
 }
 
 fn described() -> OpenApiRouter<Arc<AdminState>> {
-    OpenApiRouter::with_openapi(Description::openapi())
+    let router = OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(access::log_in, access::show_login).layer(DefaultBodyLimit::max(ADMIN_LOGIN_MAX_BYTES)))
         .routes(routes!(access::log_out))
         .routes(routes!(access::make_password))
@@ -106,10 +109,6 @@ fn described() -> OpenApiRouter<Arc<AdminState>> {
         .routes(routes!(log_lines::list))
         .routes(routes!(listeners::stop))
         .routes(routes!(listeners::start))
-        .routes(routes!(bridges::list))
-        .routes(routes!(bridges::describe))
-        .routes(routes!(bridges::stop))
-        .routes(routes!(bridges::start))
         .routes(routes!(bans::list, bans::add, bans::remove))
         .routes(routes!(draining::begin, draining::show, draining::end))
         .routes(routes!(traces::list, traces::to_log))
@@ -117,20 +116,13 @@ fn described() -> OpenApiRouter<Arc<AdminState>> {
         .routes(routes!(traces::remove))
         .routes(routes!(messages::publish))
         .routes(routes!(messages::publish_batch).layer(DefaultBodyLimit::max(ADMIN_BATCH_MAX_BYTES)))
-        .routes(routes!(sinks::list))
-        .routes(routes!(sinks::describe))
-        .routes(routes!(sinks::pause))
-        .routes(routes!(sinks::resume))
         .routes(routes!(sinks::try_one))
-        .routes(routes!(sources::list))
-        .routes(routes!(sources::describe))
-        .routes(routes!(sources::pause))
-        .routes(routes!(sources::resume))
         .routes(routes!(tail::live))
         .routes(routes!(messages::list_retained, messages::delete_retained))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
-        .routes(routes!(metrics::metrics))
+        .routes(routes!(metrics::metrics));
+    connectors::calls().fold(router, OpenApiRouter::routes)
 }
 
 async fn no_route(uri: Uri) -> HttpProblem {

@@ -6,7 +6,7 @@
 //! Leaves to others: the users' file (`auth::admin_users`, `config`), what shards do (`shard::Command`).
 //!
 //! Reading order: this file, `server` with `places`, `state`, `shards`, `hosts` (which server is meant, and which page asks), `access` (who asks), `asked`, `problem`; then one file for each kind of
-//! thing that can be asked: `health`, `metrics`, `broker`, `clients` with `client_by_query`, `subscriptions`, `messages`, `traffic`, `listeners`, `connectors` with `bridges`, `sinks` and `sources`, `draining`, `bans`, `traces`,
+//! thing that can be asked: `health`, `metrics`, `broker`, `clients` with `client_by_query`, `subscriptions`, `messages`, `traffic`, `listeners`, `connectors` with `connector_figures`, `bridges`, `sinks` and `sources`, `draining`, `bans`, `traces`,
 //! `tail`, `history` with `samples`, `certificates`, `log_lines`; `dashboard` (the page for people); `description` (`OpenAPI`).
 
 mod access;
@@ -19,6 +19,7 @@ mod broker;
 mod certificates;
 mod client_by_query;
 mod clients;
+mod connector_figures;
 mod connectors;
 mod cursor;
 mod dashboard;

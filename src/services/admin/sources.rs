@@ -1,20 +1,10 @@
-//! Sources: what each does, stopping and starting it.
+//! Sources: what the API shows of each.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use axum::Json;
-use axum::extract::State;
-use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::access::{Operator, Viewer};
-use super::asked::NameInPath;
-use super::connectors;
-use super::problem::{ChangeProblems, HttpProblem, ReadProblems};
-use super::state::AdminState;
-use crate::services::connectors::{ConnectorKind, ConnectorState, NotPassed};
+use super::connector_figures::ConnectorFigures;
+use crate::services::connectors::NotPassed;
 
 /// A source, and what has come by it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -54,92 +44,26 @@ pub(super) struct SourceView {
     last_error_at_ms: Option<u64>,
 }
 
-fn view(source: &ConnectorState) -> SourceView {
-    let told = source.told();
-    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    let counters = &source.counters;
-    let failing = told.is_failing();
-    let (last_error, last_error_at_ms) = told.last_error.unzip();
-    SourceView {
-        name: source.name.to_string(),
-        client_id: source.client_id(),
-        status: told.status.word(),
-        since_ms: told.since_ms,
-        address: told.address,
-        lag_messages: told.lag,
-        messages: count(&counters.messages_in),
-        bytes: count(&counters.bytes_in),
-        connects: count(&counters.connects),
-        left_behind: count(&counters.not_passed[NotPassed::Refused as usize]),
-        failures: count(&counters.failed_attempts),
-        failing,
-        last_error,
-        last_error_at_ms,
+impl From<ConnectorFigures> for SourceView {
+    fn from(figures: ConnectorFigures) -> Self {
+        let ConnectorFigures { name, client_id, told, counters, .. } = figures;
+        let failing = told.is_failing();
+        let (last_error, last_error_at_ms) = told.last_error.unzip();
+        Self {
+            name,
+            client_id,
+            status: told.status.word(),
+            since_ms: told.since_ms,
+            address: told.address,
+            lag_messages: told.lag,
+            messages: counters.messages_in,
+            bytes: counters.bytes_in,
+            connects: counters.connects,
+            left_behind: counters.not_passed[NotPassed::Refused as usize],
+            failures: counters.failed_attempts,
+            failing,
+            last_error,
+            last_error_at_ms,
+        }
     }
-}
-
-/// The sources, in the order of their names.
-#[utoipa::path(
-    get, path = "/api/v1/sources", operation_id = "list_sources", tag = "sources",
-    responses(
-        (status = 200, description = "done", body = Vec<SourceView>),
-        ReadProblems,
-    )
-)]
-pub(super) async fn list(State(state): State<Arc<AdminState>>, _: Viewer) -> Json<Vec<SourceView>> {
-    Json(connectors::all(&state, ConnectorKind::Source).iter().map(|source| view(source)).collect())
-}
-
-/// One source.
-#[utoipa::path(
-    get, path = "/api/v1/sources/{name}", operation_id = "source", tag = "sources",
-    params(("name" = String, Path, description = "its name")),
-    responses(
-        (status = 200, description = "done", body = SourceView),
-        (status = 404, description = "there is none", body = HttpProblem, content_type = "application/problem+json"),
-        ReadProblems,
-    )
-)]
-pub(super) async fn describe(
-    State(state): State<Arc<AdminState>>,
-    _: Viewer,
-    NameInPath(name): NameInPath,
-) -> Result<Json<SourceView>, HttpProblem> {
-    connectors::find(&state, ConnectorKind::Source, &name).map(|source| Json(view(&source)))
-}
-
-/// Stop a source until it is resumed or the broker starts again. Messages wait where it reads, for as long as they are kept there.
-#[utoipa::path(
-    post, path = "/api/v1/sources/{name}/pause", operation_id = "pause_source", tag = "sources",
-    params(("name" = String, Path, description = "its name")),
-    responses(
-        (status = 204, description = "it stops"),
-        (status = 404, description = "there is none", body = HttpProblem, content_type = "application/problem+json"),
-        ChangeProblems,
-    )
-)]
-pub(super) async fn pause(
-    State(state): State<Arc<AdminState>>,
-    operator: Operator,
-    NameInPath(name): NameInPath,
-) -> Result<StatusCode, HttpProblem> {
-    connectors::set_running(&state, &operator, (ConnectorKind::Source, &name), false)
-}
-
-/// Start a source that was paused.
-#[utoipa::path(
-    post, path = "/api/v1/sources/{name}/resume", operation_id = "resume_source", tag = "sources",
-    params(("name" = String, Path, description = "its name")),
-    responses(
-        (status = 204, description = "it starts"),
-        (status = 404, description = "there is none", body = HttpProblem, content_type = "application/problem+json"),
-        ChangeProblems,
-    )
-)]
-pub(super) async fn resume(
-    State(state): State<Arc<AdminState>>,
-    operator: Operator,
-    NameInPath(name): NameInPath,
-) -> Result<StatusCode, HttpProblem> {
-    connectors::set_running(&state, &operator, (ConnectorKind::Source, &name), true)
 }

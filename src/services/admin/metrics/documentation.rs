@@ -4,11 +4,14 @@ use std::fmt::Write as _;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use super::families::{FAMILIES, Family, FamilyKind, FamilyUnit};
-use super::scrape::{BridgeFigures, ListenerFigures, Samples, Scrape, ShardFigures, SinkFigures, SourceFigures};
+use super::families;
+use super::family::{Family, FamilyKind, FamilyUnit};
+use super::scrape::{ListenerFigures, Scrape, ShardFigures};
 use super::text_form;
 use crate::limits::{LISTENERS_MAX, SHARDS_MAX};
+use crate::services::admin::connector_figures::{ConnectorFigures, ConnectorQueue};
 use crate::services::admin::process::{DiskFigures, ProcessFigures};
+use crate::services::connectors::{ConnectorCounters, ConnectorKind, ConnectorTold};
 use crate::telemetry::{CloseReason, DropReason, Report};
 
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/METRICS.md");
@@ -38,17 +41,31 @@ fn scrape(shards: usize, listeners: usize) -> Scrape {
         is_open: index == 0,
         connections: 9,
     };
+    let mut told = ConnectorTold::default();
+    told.lag = Some(7);
+    let connector = |(kind, name): (ConnectorKind, &str)| ConnectorFigures {
+        kind,
+        name: name.to_owned(),
+        client_id: String::new(),
+        told: told.clone(),
+        counters: ConnectorCounters { messages_in: 3, messages_out: 4, ..ConnectorCounters::default() },
+        queue: ConnectorQueue::default(),
+    };
     Scrape {
         shards: (0..shards).map(figures).collect(),
         listeners: (0..listeners).map(listener).collect(),
-        bridges: vec![BridgeFigures { name: "cloud".to_owned(), messages: [3, 4], ..BridgeFigures::default() }],
         process: ProcessFigures { cpu_s: Some(1.5), resident_bytes: Some(4096), ..ProcessFigures::read() },
+        connectors: [
+            (ConnectorKind::Sink, "warehouse"),
+            (ConnectorKind::Bridge, "cloud"),
+            (ConnectorKind::Source, "orders"),
+        ]
+        .map(connector)
+        .into(),
         disk: DiskFigures { available_bytes: Some(1), size_bytes: Some(2) },
         uptime: Duration::from_secs(60),
         certificates_end_s: Some(1_800_000_000),
-        sources: vec![SourceFigures { name: "orders".to_owned(), lag: Some(7), ..SourceFigures::default() }],
         lists_end_s: Some(1_800_000_000),
-        sinks: vec![SinkFigures { name: "warehouse".to_owned(), ..SinkFigures::default() }],
         ..Scrape::default()
     }
 }
@@ -59,7 +76,7 @@ fn table() -> String {
     let sum = scrape.sum();
     let mut text = String::from("\n| metric | type | unit | labels | meaning |\n|---|---|---|---|---|\n");
     text.push_str("| `dunlin_build_info` | info | | `version` | Which broker this is |\n");
-    for family in FAMILIES {
+    for family in families::all() {
         let unit = match family.unit {
             FamilyUnit::None => "",
             FamilyUnit::Bytes => "bytes",
@@ -81,8 +98,7 @@ fn table() -> String {
 
 /// The labels of a metric's values.
 fn labels_of<'a>(family: &Family, scrape: &'a Scrape, sum: &'a Report) -> Vec<&'static str> {
-    let mut samples = Samples::default();
-    (family.samples)(scrape, sum, &mut samples);
+    let samples = family.samples(scrape, sum);
     samples.0.first().map(|first| first.labels.iter().map(|(name, _)| *name).collect()).unwrap_or_default()
 }
 
@@ -119,6 +135,10 @@ fn counts_of_all_shards_are_added_and_reasons_kept_apart() {
         "dunlin_queued_memory_bytes 7",
         "dunlin_shard_responding{shard=\"0\"} 1",
         "dunlin_shard_responding{shard=\"1\"} 0",
+        "dunlin_sink_messages_delivered_total{sink=\"warehouse\"} 4",
+        "dunlin_bridge_messages_total{bridge=\"cloud\",direction=\"in\"} 3",
+        "dunlin_source_lag_messages{source=\"orders\"} 7",
+        "dunlin_source_connected{source=\"orders\"} 0",
         "dunlin_turn_seconds_bucket{le=\"0.00005\",shard=\"0\"} 0",
         "dunlin_turn_seconds_bucket{le=\"0.0001\",shard=\"0\"} 1",
         "dunlin_turn_seconds_bucket{le=\"+Inf\",shard=\"1\"} 1",

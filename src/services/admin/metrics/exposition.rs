@@ -9,8 +9,9 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::families::{FAMILIES, Family, FamilyKind, FamilyUnit};
-use super::scrape::{Sample, SampleValue, Samples, Scrape};
+use super::families;
+use super::family::{Family, FamilyKind, FamilyUnit};
+use super::scrape::{Sample, SampleValue, Scrape};
 
 impl Scrape {
     /// As text of `OpenMetrics`.
@@ -28,9 +29,8 @@ impl Scrape {
 impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let sum = self.sum();
-        for family in FAMILIES {
-            let mut samples = Samples::default();
-            (family.samples)(self, &sum, &mut samples);
+        for family in families::all() {
+            let samples = family.samples(self, &sum);
             if !samples.0.is_empty() {
                 encode_family(&mut encoder, family, &samples.0)?;
             }

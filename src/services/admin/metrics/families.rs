@@ -1,59 +1,19 @@
 //! All metrics: name, kind, unit, meaning, and where their values come from.
 
+use super::connector_families::{BRIDGES, SINKS, SOURCES};
+use super::family::{Family, FamilyUnit, counter, durations, gauge};
 use super::scrape::{Samples, Scrape};
-use crate::services::connectors::NotPassed;
-use crate::telemetry::{CloseReason, CountsByListener, DropReason, PauseReason, Report, RequestRefusal};
-
-/// What a metric's values do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum FamilyKind {
-    /// Only grows.
-    Counter,
-    /// Goes up and down.
-    Gauge,
-    /// How long something took, in buckets.
-    Histogram,
-}
-
-/// What a metric is measured in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum FamilyUnit {
-    /// Things, or 1 for yes and 0 for no.
-    None,
-    Bytes,
-    Seconds,
-}
-
-type Sampler = for<'a> fn(&'a Scrape, &'a Report, &mut Samples<'a>);
-
-/// A metric.
-pub(super) struct Family {
-    /// Without its unit, and without `_total`.
-    pub(super) name: &'static str,
-    pub(super) kind: FamilyKind,
-    pub(super) unit: FamilyUnit,
-    pub(super) help: &'static str,
-    /// Its values in a scrape, whose shards' sum is given too.
-    pub(super) samples: Sampler,
-}
-
-const fn counter(name: &'static str, unit: FamilyUnit, help: &'static str, samples: Sampler) -> Family {
-    Family { name, kind: FamilyKind::Counter, unit, help, samples }
-}
-
-const fn gauge(name: &'static str, unit: FamilyUnit, help: &'static str, samples: Sampler) -> Family {
-    Family { name, kind: FamilyKind::Gauge, unit, help, samples }
-}
-
-const fn durations(name: &'static str, help: &'static str, samples: Sampler) -> Family {
-    Family { name, kind: FamilyKind::Histogram, unit: FamilyUnit::Seconds, help, samples }
-}
+use crate::telemetry::{CloseReason, CountsByListener, DropReason, PauseReason, RequestRefusal};
 
 use FamilyUnit::{Bytes, None as NoUnit, Seconds};
 
 /// All but `dunlin_build`, which has a kind of its own.
-pub(super) const FAMILIES: &[Family] = &[
-    // --- messages ------------------------------------------------------------------------------------------------------
+pub(super) fn all() -> impl Iterator<Item = &'static Family> {
+    const PARTS: [&[Family]; 6] = [MESSAGES, SINKS, CLIENTS, BRIDGES, SOURCES, BROKER];
+    PARTS.into_iter().flatten()
+}
+
+const MESSAGES: &[Family] = &[
     counter("dunlin_packets_received", NoUnit, "MQTT packets from clients", |_, sum, to| {
         to.one(sum.counters.packets_received);
     }),
@@ -135,78 +95,9 @@ pub(super) const FAMILIES: &[Family] = &[
     gauge("dunlin_shared_subscriptions", NoUnit, "Members of shared subscriptions", |_, sum, to| {
         to.one(sum.gauges.shared_subscriptions);
     }),
-    // --- sinks ---------------------------------------------------------------------------------------------------------
-    gauge(
-        "dunlin_sink_up",
-        NoUnit,
-        "1 where the target of a sink has taken what it was given last, or was given nothing yet",
-        |scrape, _, to| {
-            for sink in &scrape.sinks {
-                to.labelled("sink", &sink.name, u64::from(sink.is_up));
-            }
-        },
-    ),
-    gauge(
-        "dunlin_sink_queued_messages",
-        NoUnit,
-        "Messages that wait for a sink, those that it holds included",
-        |scrape, _, to| {
-            scrape.sinks.iter().for_each(|sink| to.labelled("sink", &sink.name, sink.queued_messages));
-        },
-    ),
-    gauge("dunlin_sink_queued", Bytes, "Topics, properties and payloads of those that wait", |scrape, _, to| {
-        scrape.sinks.iter().for_each(|sink| to.labelled("sink", &sink.name, sink.queued_bytes));
-    }),
-    gauge(
-        "dunlin_sink_lag",
-        Seconds,
-        "How long the oldest message that waits for a sink has waited",
-        |scrape, _, to| {
-            for sink in &scrape.sinks {
-                to.labelled_real("sink", &sink.name, sink.lag.as_secs_f64());
-            }
-        },
-    ),
-    counter("dunlin_sink_messages_received", NoUnit, "Messages that a sink got from its session", |scrape, _, to| {
-        scrape.sinks.iter().for_each(|sink| to.labelled("sink", &sink.name, sink.received));
-    }),
-    counter("dunlin_sink_messages_delivered", NoUnit, "Messages that its target has taken", |scrape, _, to| {
-        scrape.sinks.iter().for_each(|sink| to.labelled("sink", &sink.name, sink.delivered));
-    }),
-    counter("dunlin_sink_delivered", Bytes, "Bytes of those", |scrape, _, to| {
-        scrape.sinks.iter().for_each(|sink| to.labelled("sink", &sink.name, sink.delivered_bytes));
-    }),
-    counter(
-        "dunlin_sink_messages_passed_over",
-        NoUnit,
-        "Messages that its condition does not hold for",
-        |scrape, _, to| {
-            scrape.sinks.iter().for_each(|sink| to.labelled("sink", &sink.name, sink.passed_over));
-        },
-    ),
-    counter(
-        "dunlin_sink_dead_letters",
-        NoUnit,
-        "Messages that its target never takes, or that an expression fails for",
-        |scrape, _, to| {
-            scrape.sinks.iter().for_each(|sink| to.labelled("sink", &sink.name, sink.dead_letters));
-        },
-    ),
-    counter("dunlin_sink_messages_dropped", NoUnit, "Messages of QoS 0 that it had no room for", |scrape, _, to| {
-        scrape.sinks.iter().for_each(|sink| to.labelled("sink", &sink.name, sink.dropped));
-    }),
-    counter(
-        "dunlin_sink_queue_messages_dropped",
-        NoUnit,
-        "Messages that the session of a sink has lost since it is there, mostly because its queue had no room",
-        |scrape, _, to| {
-            scrape.sinks.iter().for_each(|sink| to.labelled("sink", &sink.name, sink.queue_dropped));
-        },
-    ),
-    counter("dunlin_sink_failed_attempts", NoUnit, "Attempts that its target did not take", |scrape, _, to| {
-        scrape.sinks.iter().for_each(|sink| to.labelled("sink", &sink.name, sink.failed_attempts));
-    }),
-    // --- clients -------------------------------------------------------------------------------------------------------
+];
+
+const CLIENTS: &[Family] = &[
     gauge(
         "dunlin_sessions",
         NoUnit,
@@ -342,76 +233,9 @@ pub(super) const FAMILIES: &[Family] = &[
         "When the first revocation list of a listener expires, since 1970; absent without one",
         |scrape, _, to| to.one_if(scrape.lists_end_s.and_then(|end_s| u64::try_from(end_s).ok())),
     ),
-    // --- bridges -------------------------------------------------------------------------------------------------------
-    gauge(
-        "dunlin_bridge_connected",
-        NoUnit,
-        "Whether a bridge is connected to the other broker: 1, or 0",
-        |scrape, _, to| {
-            for bridge in &scrape.bridges {
-                to.labelled("bridge", &bridge.name, bridge.is_connected.into());
-            }
-        },
-    ),
-    counter("dunlin_bridge_connects", NoUnit, "Connections that a bridge has made", |scrape, _, to| {
-        for bridge in &scrape.bridges {
-            to.labelled("bridge", &bridge.name, bridge.connects);
-        }
-    }),
-    counter("dunlin_bridge_messages", NoUnit, "Messages that a bridge has passed on, by direction", |scrape, _, to| {
-        for bridge in &scrape.bridges {
-            by_direction(to, &bridge.name, bridge.messages);
-        }
-    }),
-    counter("dunlin_bridge_payload", Bytes, "Payloads that a bridge has passed on, by direction", |scrape, _, to| {
-        for bridge in &scrape.bridges {
-            by_direction(to, &bridge.name, bridge.bytes);
-        }
-    }),
-    counter(
-        "dunlin_bridge_messages_not_passed",
-        NoUnit,
-        "Messages that a bridge has acknowledged and not passed on, by reason",
-        |scrape, _, to| {
-            for bridge in &scrape.bridges {
-                for reason in NotPassed::ALL {
-                    let labels = vec![("bridge", bridge.name.clone()), ("reason", reason.label().to_owned())];
-                    to.with_labels(labels, bridge.not_passed[reason as usize]);
-                }
-            }
-        },
-    ),
-    // --- sources -------------------------------------------------------------------------------------------------------
-    gauge("dunlin_source_connected", NoUnit, "Whether a source reads: 1, or 0", |scrape, _, to| {
-        scrape.sources.iter().for_each(|source| to.labelled("source", &source.name, source.is_connected.into()));
-    }),
-    gauge(
-        "dunlin_source_lag_messages",
-        NoUnit,
-        "Messages that wait where a source reads, unacknowledged ones included; absent where that is not known",
-        |scrape, _, to| {
-            for source in &scrape.sources {
-                source.lag.into_iter().for_each(|lag| to.labelled("source", &source.name, lag));
-            }
-        },
-    ),
-    counter("dunlin_source_messages", NoUnit, "Messages that this broker has taken from a source", |scrape, _, to| {
-        scrape.sources.iter().for_each(|source| to.labelled("source", &source.name, source.messages));
-    }),
-    counter("dunlin_source_payload", Bytes, "Payloads of those", |scrape, _, to| {
-        scrape.sources.iter().for_each(|source| to.labelled("source", &source.name, source.bytes));
-    }),
-    counter(
-        "dunlin_source_messages_left_behind",
-        NoUnit,
-        "Messages of a source that MQTT cannot have, or that this broker never takes",
-        |scrape, _, to| {
-            scrape.sources.iter().for_each(|source| to.labelled("source", &source.name, source.left_behind));
-        },
-    ),
-    counter("dunlin_source_failures", NoUnit, "How often a source had to begin anew", |scrape, _, to| {
-        scrape.sources.iter().for_each(|source| to.labelled("source", &source.name, source.failures));
-    }),
+];
+
+const BROKER: &[Family] = &[
     // --- shards --------------------------------------------------------------------------------------------------------
     gauge(
         "dunlin_shard_responding",
@@ -538,11 +362,4 @@ fn by_version(to: &mut Samples<'_>, counts: &[u64; 3]) {
         .into_iter()
         .zip(counts)
         .for_each(|(version, count)| to.labelled("version", &version, *count));
-}
-
-/// Two values, of what comes in and of what goes out.
-fn by_direction(to: &mut Samples<'_>, bridge: &str, values: [u64; 2]) {
-    for (direction, value) in ["in", "out"].into_iter().zip(values) {
-        to.with_labels(vec![("bridge", bridge.to_owned()), ("direction", direction.to_owned())], value);
-    }
 }

@@ -5,12 +5,14 @@
 //! does not answer is told as such, with its last numbers, and keeps nobody from those of the others.
 //! Leaves to others: counting (`telemetry`, shards).
 //!
-//! Reading order: this file, `scrape`, `families` (the table), `exposition`, `text_form`.
+//! Reading order: this file, `scrape`, `family`, `families` and `connector_families` (the table), `exposition`, `text_form`.
 
+mod connector_families;
 #[cfg(test)]
 mod documentation;
 mod exposition;
 mod families;
+mod family;
 mod scrape;
 mod text_form;
 
@@ -23,17 +25,17 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::access::Viewer;
+use super::connector_figures::ConnectorFigures;
 use super::connectors;
 use super::problem::{HttpProblem, ReadProblems};
 use super::process::{DiskFigures, ProcessFigures};
-use super::sinks::SinkView;
 use super::state::AdminState;
 use crate::config::MetricsAccess;
 use crate::limits::METRICS_REPLY_MAX_MS;
-use crate::services::connectors::{ConnectorKind, ConnectorState};
+use crate::services::connectors::ConnectorKind;
 use crate::services::otlp;
+use scrape::Scrape;
 pub(super) use scrape::ShardFigures;
-use scrape::{BridgeFigures, Scrape, SinkFigures, SourceFigures};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -71,18 +73,18 @@ fn wants_open_metrics(headers: &HeaderMap) -> bool {
     accepted.any(|value| value.contains("application/openmetrics-text"))
 }
 
-/// Those of a kind, in the order of their names.
-fn figures_of<T>(state: &AdminState, kind: ConnectorKind, figures: fn(&ConnectorState) -> T) -> Vec<T> {
-    connectors::all(state, kind).iter().map(|one| figures(one)).collect()
-}
-
 /// What there is to show now.
 async fn scrape(state: &AdminState) -> Scrape {
     let known = state.known.load_full();
     let disk = state.data_dir().map(|path| state.disk.read(path));
     let shards = state.shards.counts_of_each(Duration::from_millis(METRICS_REPLY_MAX_MS)).await;
     // As long as the shards may take to their numbers, all sinks together.
-    let sinks = tokio::time::timeout(Duration::from_millis(METRICS_REPLY_MAX_MS), super::sinks::all(state)).await;
+    let sinks = connectors::ask_all(state, ConnectorKind::Sink);
+    let sinks = tokio::time::timeout(Duration::from_millis(METRICS_REPLY_MAX_MS), sinks).await;
+    let mut figures = sinks.ok().and_then(Result::ok).unwrap_or_default();
+    for kind in [ConnectorKind::Bridge, ConnectorKind::Source] {
+        figures.extend(connectors::all(state, kind).iter().map(|one| ConnectorFigures::of(one)));
+    }
     let disk = match disk {
         Some(read) => read.await,
         None => DiskFigures::default(),
@@ -99,27 +101,7 @@ async fn scrape(state: &AdminState) -> Scrape {
         logins_refused: state.logins_refused.load(Ordering::Relaxed),
         is_draining: state.with_drain(|drain| drain.is_some()),
         spans: otlp::counts(),
-        bridges: figures_of(state, ConnectorKind::Bridge, BridgeFigures::of),
-        sources: figures_of(state, ConnectorKind::Source, SourceFigures::of),
+        connectors: figures,
         bans: state.with_bans(|bans| bans.iter(super::bans::now()).count() as u64),
-        sinks: sinks.ok().and_then(Result::ok).unwrap_or_default().into_iter().map(figures_of_sink).collect(),
-    }
-}
-
-fn figures_of_sink(sink: SinkView) -> SinkFigures {
-    SinkFigures {
-        is_up: matches!(sink.status, "connected" | "idle"),
-        lag: Duration::from_millis(sink.oldest_queued_ms.unwrap_or(0)),
-        name: sink.name,
-        queued_messages: sink.queued_messages,
-        queued_bytes: sink.queued_bytes,
-        received: sink.received,
-        delivered: sink.delivered,
-        delivered_bytes: sink.delivered_bytes,
-        passed_over: sink.passed_over,
-        dead_letters: sink.dead_letters,
-        dropped: sink.dropped,
-        queue_dropped: sink.queue_dropped,
-        failed_attempts: sink.failed_attempts,
     }
 }

@@ -1,12 +1,12 @@
 //! What one scrape shows, and what a metric's values are.
 
 use std::fmt::Display;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::services::admin::connector_figures::ConnectorFigures;
 use crate::services::admin::operated::AdminListener;
 use crate::services::admin::process::{DiskFigures, ProcessFigures};
-use crate::services::connectors::{ConnectorState, ConnectorStatus, NotPassed};
 use crate::services::otlp::SpanCounts;
 use crate::telemetry::{DurationHistogram, Report};
 
@@ -39,86 +39,8 @@ impl ListenerFigures {
     }
 }
 
-/// What is counted of one bridge, and whether it is connected.
-#[derive(Clone, Debug, Default)]
-pub(super) struct BridgeFigures {
-    pub(super) name: String,
-    pub(super) is_connected: bool,
-    /// In and out.
-    pub(super) messages: [u64; 2],
-    /// Likewise.
-    pub(super) bytes: [u64; 2],
-    pub(super) connects: u64,
-    /// By reason.
-    pub(super) not_passed: [u64; NotPassed::ALL.len()],
-}
-
-impl BridgeFigures {
-    pub(super) fn of(state: &ConnectorState) -> Self {
-        let counters = &state.counters;
-        let both = |of: [&AtomicU64; 2]| of.map(|counter| counter.load(Ordering::Relaxed));
-        Self {
-            name: state.name.to_string(),
-            is_connected: state.told().status == ConnectorStatus::Connected,
-            messages: both([&counters.messages_in, &counters.messages_out]),
-            bytes: both([&counters.bytes_in, &counters.bytes_out]),
-            connects: counters.connects.load(Ordering::Relaxed),
-            not_passed: std::array::from_fn(|at| counters.not_passed[at].load(Ordering::Relaxed)),
-        }
-    }
-}
-
-/// What is counted of one source, and whether it reads.
-#[derive(Clone, Debug, Default)]
-pub(super) struct SourceFigures {
-    pub(super) name: String,
-    pub(super) is_connected: bool,
-    /// What waits where it reads, where that is known.
-    pub(super) lag: Option<u64>,
-    pub(super) messages: u64,
-    pub(super) bytes: u64,
-    pub(super) left_behind: u64,
-    pub(super) failures: u64,
-}
-
-impl SourceFigures {
-    pub(super) fn of(state: &ConnectorState) -> Self {
-        let (told, counters) = (state.told(), &state.counters);
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Self {
-            name: state.name.to_string(),
-            is_connected: told.status == ConnectorStatus::Connected,
-            lag: told.lag,
-            messages: count(&counters.messages_in),
-            bytes: count(&counters.bytes_in),
-            left_behind: count(&counters.not_passed[NotPassed::Refused as usize]),
-            failures: count(&counters.failed_attempts),
-        }
-    }
-}
-
-/// A sink's numbers.
-#[derive(Clone, Debug, Default)]
-pub(super) struct SinkFigures {
-    pub(super) name: String,
-    pub(super) is_up: bool,
-    pub(super) queued_messages: u64,
-    pub(super) queued_bytes: u64,
-    /// How long the oldest message has waited.
-    pub(super) lag: Duration,
-    pub(super) received: u64,
-    pub(super) delivered: u64,
-    pub(super) delivered_bytes: u64,
-    pub(super) passed_over: u64,
-    pub(super) dead_letters: u64,
-    pub(super) dropped: u64,
-    /// Lost by its session.
-    pub(super) queue_dropped: u64,
-    pub(super) failed_attempts: u64,
-}
-
 /// See the module's text.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Scrape {
     pub(super) shards: Vec<ShardFigures>,
     pub(super) process: ProcessFigures,
@@ -138,12 +60,8 @@ pub(super) struct Scrape {
     pub(super) bans: u64,
     /// Of sampled messages.
     pub(super) spans: SpanCounts,
-    /// In the order of their names.
-    pub(super) sinks: Vec<SinkFigures>,
-    /// In the order of their names.
-    pub(super) bridges: Vec<BridgeFigures>,
-    /// In the order of their names.
-    pub(super) sources: Vec<SourceFigures>,
+    /// Each kind in the order of their names.
+    pub(super) connectors: Vec<ConnectorFigures>,
 }
 
 impl Scrape {
