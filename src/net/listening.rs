@@ -46,14 +46,14 @@ impl Edge {
             }
             ListenerChange::Stop { index } => self.set_listener(index, false)?,
             ListenerChange::Close { index } => {
-                match self.listeners[usize::from(index)].take().map(|gone| (gone.socket, gone.is_open)) {
-                    Some((ListenerSocket::Accepts(id), true)) => self.plane.close_listener(id),
+                match self.listeners[usize::from(index)].take().map(|gone| gone.socket) {
+                    Some(ListenerSocket::Accepts(id)) => self.plane.close_listener(id),
                     // Its clients have no sockets of their own: they are told by this one, and go with it.
-                    Some((ListenerSocket::Receives(socket), _)) => {
+                    Some(ListenerSocket::Receives(socket)) => {
                         self.connections.end_datagram_listener(index);
                         self.closing.push((index, socket));
                     }
-                    _ => {}
+                    None => {}
                 }
             }
         }
@@ -98,7 +98,7 @@ impl Edge {
             let Some(listener) = listener else { continue };
             if std::mem::take(&mut listener.is_open) {
                 match listener.socket {
-                    ListenerSocket::Accepts(id) => self.plane.close_listener(id),
+                    ListenerSocket::Accepts(id) => self.plane.stop_listener(id),
                     ListenerSocket::Receives(_) => self.connections.set_takes_strangers(index, false),
                 }
             }
@@ -118,7 +118,7 @@ impl Edge {
             ListenerSocket::Accepts(id) if is_open => {
                 self.plane.reopen_listener(id, &tcp_config(address, &listener.settings))?;
             }
-            ListenerSocket::Accepts(id) => self.plane.close_listener(id),
+            ListenerSocket::Accepts(id) => self.plane.stop_listener(id),
         }
         listener.is_open = is_open;
         Ok(())
