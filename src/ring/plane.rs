@@ -149,6 +149,11 @@ impl Plane {
         Ok(())
     }
 
+    /// The same with one that was stopped at a path.
+    pub fn reopen_unix(&mut self, listener: ListenerId, socket: SharedUnixListener) {
+        self.listeners.reopen(&mut self.rings, listener, ListenSource::Unix(socket));
+    }
+
     /// Opens a connection to `to`, from the address `from` where one is given (the system chooses the port, and uses a
     /// port for several peers). `SocketEvent::Connected` tells how that went; the socket is the caller's at once, and `close`
     /// gives up waiting. Rings are added as they fill up.
