@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicU32;
 use crate::conn::ListenerLayers;
 use crate::ids::{DatagramSocketId, ListenerId};
 use crate::limits;
-use crate::ring::{DatagramConfig, ListenConfig, SharedUnixListener, TcpKeepAlive};
+use crate::ring::{DatagramConfig, ListenConfig, SharedUnixListener, TcpKeepAlive, UnixPlace};
 use crate::settings::ListenerSettings;
 
 /// Where to listen.
@@ -84,12 +84,19 @@ pub(super) enum ListenerSocket {
     Receives(DatagramSocketId),
 }
 
+/// Where a listener accepts, or does again once it is started.
+#[derive(Debug)]
+pub(super) enum ListenerPlace {
+    /// With its port.
+    Ip(SocketAddr),
+    Unix(UnixPlace),
+}
+
 /// A listener of this shard.
 #[derive(Debug)]
 pub(super) struct OpenListener {
     pub(super) socket: ListenerSocket,
-    /// Where, with its port, but for one at a path.
-    pub(super) address: Option<SocketAddr>,
+    pub(super) place: ListenerPlace,
     pub(super) settings: Arc<ListenerSettings>,
     pub(super) is_open: bool,
 }

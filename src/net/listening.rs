@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use super::edge::Edge;
 use super::listener::{
-    ListenOn, ListenerChange, ListenerSocket, Listening, OpenListener, datagram_config, layers_of, settings_under_test,
-    tcp_config,
+    ListenOn, ListenerChange, ListenerPlace, ListenerSocket, Listening, OpenListener, datagram_config, layers_of,
+    settings_under_test, tcp_config,
 };
 use crate::ring::RingError;
 use crate::settings::{ListenerKind, ListenerSettings};
@@ -40,20 +40,20 @@ impl Edge {
                 self.connections.set_listener_settings(index, Arc::clone(&settings));
                 let listener = self.listeners[usize::from(index)].as_mut().expect("it is there while it is configured");
                 listener.settings = Arc::clone(&settings);
-                if let (Some(address), ListenerSocket::Accepts(id)) = (listener.address, listener.socket) {
-                    self.plane.set_listener_options(id, &tcp_config(address, &settings))?;
+                if let (ListenerPlace::Ip(address), ListenerSocket::Accepts(id)) = (&listener.place, listener.socket) {
+                    self.plane.set_listener_options(id, &tcp_config(*address, &settings))?;
                 }
             }
             ListenerChange::Stop { index } => self.set_listener(index, false)?,
             ListenerChange::Close { index } => {
-                match self.listeners[usize::from(index)].take().map(|gone| (gone.socket, gone.is_open)) {
-                    Some((ListenerSocket::Accepts(id), true)) => self.plane.close_listener(id),
+                match self.listeners[usize::from(index)].take().map(|gone| gone.socket) {
+                    Some(ListenerSocket::Accepts(id)) => self.plane.close_listener(id),
                     // Its clients have no sockets of their own: they are told by this one, and go with it.
-                    Some((ListenerSocket::Receives(socket), _)) => {
+                    Some(ListenerSocket::Receives(socket)) => {
                         self.connections.end_datagram_listener(index);
                         self.closing.push((index, socket));
                     }
-                    _ => {}
+                    None => {}
                 }
             }
         }
@@ -66,8 +66,11 @@ impl Edge {
             ListenerKind::Cluster => (settings, layers), // no test is at the other end
             _ => (settings_under_test(settings), layers_of(layers)),
         };
-        let (socket, address) = match (on, socket) {
-            (ListenOn::Unix(path), _) => (ListenerSocket::Accepts(self.plane.listen_unix(path)), None),
+        let (socket, place) = match (on, socket) {
+            (ListenOn::Unix(path), _) => {
+                let place = ListenerPlace::Unix(path.place());
+                (ListenerSocket::Accepts(self.plane.listen_unix(path)), place)
+            }
             (ListenOn::Ip(address), socket) => {
                 let socket = socket.expect("a shard has a socket of its own");
                 let socket = if settings.kind.has_datagrams() {
@@ -77,10 +80,10 @@ impl Edge {
                 } else {
                     ListenerSocket::Accepts(self.plane.listen_with(socket.into()))
                 };
-                (socket, Some(address))
+                (socket, ListenerPlace::Ip(address))
             }
         };
-        let open = Some(OpenListener { socket, address, settings: Arc::clone(&settings), is_open: true });
+        let open = Some(OpenListener { socket, place, settings: Arc::clone(&settings), is_open: true });
         if let Some(gone) = self.listeners.get_mut(usize::from(index)) {
             *gone = open;
             self.connections.replace_listener(index, settings, connections, layers);
@@ -98,27 +101,30 @@ impl Edge {
             let Some(listener) = listener else { continue };
             if std::mem::take(&mut listener.is_open) {
                 match listener.socket {
-                    ListenerSocket::Accepts(id) => self.plane.close_listener(id),
+                    ListenerSocket::Accepts(id) => self.plane.stop_listener(id),
                     ListenerSocket::Receives(_) => self.connections.set_takes_strangers(index, false),
                 }
             }
         }
     }
 
-    /// Stops or starts accepting by one listener, by its index. Its connections stay. A path has one socket for all shards: it stays as it is.
+    /// Stops or starts accepting by one listener, by its index. Its connections stay. The file of a path goes when the last shard has stopped,
+    /// and is there again with the first that starts.
     ///
     /// # Errors
-    /// It cannot be listened at that address now.
+    /// It cannot be listened at that address, or at that path, now.
     pub fn set_listener(&mut self, index: u8, is_open: bool) -> Result<(), RingError> {
         let listener = self.listeners.get_mut(usize::from(index)).and_then(Option::as_mut);
         let Some(listener) = listener.filter(|listener| listener.is_open != is_open) else { return Ok(()) };
-        let Some(address) = listener.address else { return Ok(()) };
         match listener.socket {
             ListenerSocket::Receives(_) => self.connections.set_takes_strangers(index, is_open),
-            ListenerSocket::Accepts(id) if is_open => {
-                self.plane.reopen_listener(id, &tcp_config(address, &listener.settings))?;
-            }
-            ListenerSocket::Accepts(id) => self.plane.close_listener(id),
+            ListenerSocket::Accepts(id) if is_open => match &listener.place {
+                ListenerPlace::Ip(address) => {
+                    self.plane.reopen_listener(id, &tcp_config(*address, &listener.settings))?;
+                }
+                ListenerPlace::Unix(place) => self.plane.reopen_unix(id, place.open()?),
+            },
+            ListenerSocket::Accepts(id) => self.plane.stop_listener(id),
         }
         listener.is_open = is_open;
         Ok(())

@@ -51,8 +51,10 @@ enum Accepting {
 
 /// A listening socket and its accepts.
 struct ListeningSocket {
-    /// `None` once it was closed.
+    /// `None` once it was stopped or closed.
     source: Option<ListenSource>,
+    /// It was stopped, and its name stays its own until it is closed.
+    is_stopped: bool,
     /// Where its accepts are under way.
     ring: usize,
     accepting: Accepting,
@@ -84,6 +86,7 @@ impl ListeningSocket {
         let addresses = if matches!(source, ListenSource::Tcp(_)) { ACCEPTS_PER_TURN } else { 0 };
         Self {
             source: Some(source),
+            is_stopped: false,
             ring,
             accepting: Accepting::On,
             empty: (0..ACCEPTS_PER_TURN).rev().collect(),
@@ -98,7 +101,8 @@ impl ListeningSocket {
 
     /// Whether it was closed, and nothing of it is still to be told.
     const fn is_over(&self) -> bool {
-        self.source.is_none() && self.under_way() == 0 && !matches!(self.accepting, Accepting::Resting)
+        let is_closed = self.source.is_none() && !self.is_stopped;
+        is_closed && self.under_way() == 0 && !matches!(self.accepting, Accepting::Resting)
     }
 
     /// An accept into an empty place; `None` where there is none.
@@ -242,13 +246,20 @@ impl Listeners {
         }
     }
 
-    /// Stops accepting. Connections that the kernel has completed already may still be told.
-    pub(super) fn close(&mut self, rings: &mut Rings, listener: ListenerId) {
+    /// Stops accepting, until it is reopened or closed. Connections that the kernel has completed already may still be told.
+    pub(super) fn stop(&mut self, rings: &mut Rings, listener: ListenerId) {
         let index = usize::from(listener.0);
         self.end_accepts(rings, index);
         // The kernel must have taken every entry that names the descriptor before the number can mean another file.
         rings.enter_all();
         self.all[index].source = None;
+        self.all[index].is_stopped = true;
+    }
+
+    /// Stops accepting for good, also what was stopped before: its name may be another's from now on.
+    pub(super) fn close(&mut self, rings: &mut Rings, listener: ListenerId) {
+        self.stop(rings, listener);
+        self.all[usize::from(listener.0)].is_stopped = false;
     }
 
     /// Connections that come from now on have these options. One that is closed, or at a path, has none.
@@ -259,10 +270,11 @@ impl Listeners {
         }
     }
 
-    /// Accepts again, by another socket, with a listener that was closed. What is still under way of before fills no place that is new.
+    /// Accepts again, by another socket, with a listener that was stopped. What is still under way of before fills no place that is new.
     pub(super) fn reopen(&mut self, rings: &mut Rings, listener: ListenerId, source: ListenSource) {
         let known = &mut self.all[usize::from(listener.0)];
-        assert!(known.source.is_none(), "a listener is opened again after it was closed");
+        assert!(known.is_stopped, "a listener is opened again after it was stopped");
+        known.is_stopped = false;
         known.source = Some(source);
         self.accept_more(rings);
     }

@@ -101,5 +101,5 @@ pub use options::TcpKeepAlive;
 pub use plane::Plane;
 pub use rings::{PlaneCounters, ShortSend};
 pub use send::SendBatch;
-pub use unix::{SharedUnixListener, UnixAccess};
+pub use unix::{SharedUnixListener, UnixAccess, UnixPlace};
 pub use wait::monotonic_ns;

@@ -128,19 +128,30 @@ impl Plane {
         self.listeners.are_out_of_room(&self.rings)
     }
 
-    /// Stops accepting. Connections that the kernel has completed already may still be told.
+    /// Stops accepting. Connections that the kernel has completed already may still be told. The listener's name stays its own, for
+    /// [`Plane::reopen_listener`] or [`Plane::close_listener`].
+    pub fn stop_listener(&mut self, listener: ListenerId) {
+        self.listeners.stop(&mut self.rings, listener);
+    }
+
+    /// Stops accepting for good, also what was stopped before. A listener that comes later may have its name.
     pub fn close_listener(&mut self, listener: ListenerId) {
         self.listeners.close(&mut self.rings, listener);
     }
 
-    /// Accepts again with a listener that was closed, at an address that says its port.
+    /// Accepts again with a listener that was stopped, at an address that says its port.
     ///
     /// # Errors
-    /// The address is another's meanwhile, or the system has no descriptor: the listener stays closed.
+    /// The address is another's meanwhile, or the system has no descriptor: the listener stays stopped.
     pub fn reopen_listener(&mut self, listener: ListenerId, config: &ListenConfig) -> Result<(), RingError> {
         let (socket, _) = config.open()?;
         self.listeners.reopen(&mut self.rings, listener, ListenSource::Tcp(socket));
         Ok(())
+    }
+
+    /// The same with one that was stopped at a path.
+    pub fn reopen_unix(&mut self, listener: ListenerId, socket: SharedUnixListener) {
+        self.listeners.reopen(&mut self.rings, listener, ListenSource::Unix(socket));
     }
 
     /// Opens a connection to `to`, from the address `from` where one is given (the system chooses the port, and uses a

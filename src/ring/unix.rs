@@ -14,11 +14,27 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// A listening socket at a path. Cheap to clone, for a plane each; the file goes with the last clone.
 #[derive(Clone, Debug)]
-pub struct SharedUnixListener(Arc<BoundPath>);
+pub struct SharedUnixListener {
+    bound: Arc<BoundPath>,
+    place: UnixPlace,
+}
+
+/// A path that is listened at, or was: whoever opens it again shares the socket of those who have one. Holds no socket itself.
+#[derive(Clone, Debug)]
+pub struct UnixPlace(Arc<PlaceOfSocket>);
+
+#[derive(Debug)]
+struct PlaceOfSocket {
+    path: PathBuf,
+    access: UnixAccess,
+    backlog: i32,
+    /// The socket of those who listen there. Locked for as long as binding takes.
+    bound: Mutex<Weak<BoundPath>>,
+}
 
 #[derive(Debug)]
 struct BoundPath {
@@ -48,6 +64,40 @@ impl SharedUnixListener {
     /// Somebody listens there (EADDRINUSE), or what is there is no socket (EEXIST), or the path is too long, or the file cannot be
     /// made what `access` says.
     pub fn bind(path: &Path, access: UnixAccess, backlog: i32) -> Result<Self, RingError> {
+        let bound = Mutex::default();
+        UnixPlace(Arc::new(PlaceOfSocket { path: path.to_owned(), access, backlog, bound })).open()
+    }
+
+    /// Where it listens.
+    pub fn path(&self) -> &Path {
+        &self.bound.path
+    }
+
+    /// What opens it again when all have let go of it.
+    pub fn place(&self) -> UnixPlace {
+        self.place.clone()
+    }
+}
+
+impl UnixPlace {
+    /// The socket of those who listen there at present, or, where nobody does, a new one.
+    ///
+    /// # Errors
+    /// As [`SharedUnixListener::bind`]: the path is another's meanwhile.
+    pub fn open(&self) -> Result<SharedUnixListener, RingError> {
+        let PlaceOfSocket { path, access, backlog, bound } = &*self.0;
+        let mut known = bound.lock().unwrap_or_else(PoisonError::into_inner);
+        let bound = match known.upgrade() {
+            Some(bound) => bound,
+            None => Arc::new(BoundPath::bind(path, *access, *backlog)?),
+        };
+        *known = Arc::downgrade(&bound);
+        Ok(SharedUnixListener { bound, place: self.clone() })
+    }
+}
+
+impl BoundPath {
+    fn bind(path: &Path, access: UnixAccess, backlog: i32) -> Result<Self, RingError> {
         let refused = |source: io::Error| RingError::at("listen at", path.display(), source);
         let address = SocketAddrUnix::new(path).map_err(|errno| refused(errno.into()))?;
         let lock = LockedFile::take(path).map_err(|(lock, source)| RingError::at("lock", lock.display(), source))?;
@@ -60,7 +110,7 @@ impl SharedUnixListener {
             result => result.map_err(|errno| refused(errno.into()))?,
         }
         let file = identity(&std::fs::symlink_metadata(path).map_err(refused)?);
-        let bound = BoundPath { socket, path: path.to_owned(), file, _lock: lock };
+        let bound = Self { socket, path: path.to_owned(), file, _lock: lock };
         // Nobody connects before it listens, so there is no moment in which the wrong ones could.
         if access.user_id.is_some() || access.group_id.is_some() {
             chown(path, access.user_id, access.group_id).map_err(refused)?;
@@ -69,18 +119,13 @@ impl SharedUnixListener {
             set_permissions(path, Permissions::from_mode(mode)).map_err(refused)?;
         }
         listen(&bound.socket, backlog).map_err(|errno| refused(errno.into()))?;
-        Ok(Self(Arc::new(bound)))
-    }
-
-    /// Where it listens.
-    pub fn path(&self) -> &Path {
-        &self.0.path
+        Ok(bound)
     }
 }
 
 impl AsFd for SharedUnixListener {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.socket.as_fd()
+        self.bound.socket.as_fd()
     }
 }
 

@@ -226,7 +226,7 @@ impl ProcessListeners {
                     };
                     let is_stopped = stopped.iter().any(|gone| is_successor(&opened.listener, gone));
                     self.open(index, opened, &listening, sockets, &mut orders);
-                    if is_stopped && self.slots[usize::from(index)].admin.address.is_some() {
+                    if is_stopped {
                         self.slots[usize::from(index)].admin.is_open.store(false, Ordering::Relaxed);
                         orders.add(|_| ListenerChange::Stop { index });
                     }

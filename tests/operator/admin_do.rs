@@ -1,7 +1,11 @@
 //! What an operator does to a broker that runs: listeners, bans, emptying it, traces; by the API and by `dunlin ctl` at its path.
 
-use std::io::{BufRead as _, BufReader};
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -48,18 +52,14 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) -> Duration {
 
 #[test]
 fn a_listener_is_stopped_and_started_again_and_its_clients_stay() {
-    let path = std::env::temp_dir().join(format!("dunlin-do-{}.sock", std::process::id()));
-    let unix = format!(
-        "[[listener]]\nname = \"main\"\nport = 0\n[[listener]]\nname = \"path\"\nkind = \"unix\"\nunix = {path:?}\n"
-    );
-    let admin = Admin::start("do-listeners", &unix);
+    let admin = Admin::start("do-listeners", "[[listener]]\nname = \"main\"\nport = 0\n");
     let mut client = Client::connect(&admin.broker, b'a');
     let shown = admin.get("/api/v1/listeners");
     assert_eq!(
         (&shown[0]["name"], &shown[0]["accepting"], &shown[0]["connections"]),
         (&json!("main"), &json!(true), &json!(1))
     );
-    assert_eq!((&shown[0]["address"], &shown[1]["kind"]), (&json!(admin.listener()), &json!("unix")));
+    assert_eq!(shown[0]["address"], admin.listener());
     for _ in 0..20 {
         assert_eq!(admin.operate("POST", "/api/v1/listeners/main/stop", None).status, 204);
         assert!(TcpStream::connect(admin.listener()).is_err(), "nobody listens");
@@ -76,11 +76,62 @@ fn a_listener_is_stopped_and_started_again_and_its_clients_stay() {
     drop(other);
     assert_eq!(admin.operate("POST", "/api/v1/listeners/main/start", None).status, 204);
     Client::connect(&admin.broker, b'x').ping();
-    for (path, status) in [("nobody/stop", 404), ("path/stop", 409), ("main/pause", 404)] {
+    for (path, status) in [("nobody/stop", 404), ("main/pause", 404)] {
         let answer = admin.operate("POST", &format!("/api/v1/listeners/{path}"), None);
         assert_eq!(answer.status, status, "{path}: {answer:?}");
     }
     client.ping();
+}
+
+/// A client that has come in at a path.
+fn come_in_at(path: &Path) -> UnixStream {
+    let mut stream = UnixStream::connect(path).expect("it listens");
+    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a limit");
+    stream.write_all(&[0x10, 12, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 0, 0, 0]).expect("it is open");
+    let mut answer = [0; 4];
+    stream.read_exact(&mut answer).expect("an answer");
+    assert_eq!(answer, [0x20, 2, 0, 0]);
+    stream
+}
+
+fn ping_at(stream: &mut UnixStream) {
+    stream.write_all(&[0xc0, 0]).expect("it is open");
+    let mut answer = [0; 2];
+    stream.read_exact(&mut answer).expect("an answer");
+    assert_eq!(answer, [0xd0, 0]);
+}
+
+#[test]
+fn a_path_is_stopped_and_started_again_by_itself_and_with_all_others() {
+    let path = std::env::temp_dir().join(format!("dunlin-do-{}.sock", std::process::id()));
+    let tables = format!(
+        "[[listener]]\nname = \"main\"\nport = 0\n[[listener]]\nname = \"path\"\nkind = \"unix\"\nunix = {path:?}\nunix_mode = \"600\"\n"
+    );
+    let admin = Admin::start("do-path", &tables);
+    let turn = |action: &str| admin.operate("POST", &format!("/api/v1/listeners/path/{action}"), None).status;
+    let accepts = || admin.get("/api/v1/listeners")[1]["accepting"] == true;
+    let mut client = come_in_at(&path);
+    for _ in 0..20 {
+        assert_eq!((turn("stop"), path.exists(), accepts()), (204, false, false));
+        ping_at(&mut client);
+        assert_eq!((turn("start"), accepts()), (204, true));
+        assert_eq!(fs::metadata(&path).expect("it is there").permissions().mode() & 0o777, 0o600);
+        // More than the first shard alone would take at once.
+        let mut others: Vec<UnixStream> = (0..12).map(|_| come_in_at(&path)).collect();
+        others.iter_mut().for_each(ping_at);
+    }
+    assert_eq!(turn("stop"), 204);
+    fs::write(&path, "somebody's").expect("nothing is there");
+    assert_eq!((turn("start"), accepts(), turn("stop")), (409, false, 204));
+    assert_eq!(fs::read(&path).expect("it stays"), b"somebody's");
+    fs::remove_file(&path).expect("it is ours");
+    assert_eq!(turn("start"), 204);
+    // Whoever empties the broker has nobody come in there either.
+    let drain = |method: &str, body| admin.operate(method, "/api/v1/drain", body).status;
+    assert_eq!((drain("POST", Some(json!({"clients_per_s": 1_000}))), path.exists()), (200, false));
+    assert_eq!(client.read(&mut [0; 16]).expect("an end"), 0, "nobody of 3.1.1 is told why");
+    assert_eq!((drain("DELETE", None), path.exists()), (200, true));
+    ping_at(&mut come_in_at(&path));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Emptying a broker where something does not go well, and who is told that it is not ready.
 
 use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -83,7 +84,8 @@ fn whoever_stops_all_listeners_is_told_that_the_broker_is_not_ready() {
 
 #[test]
 fn a_broker_that_was_told_to_stop_is_not_ready() {
-    let mut admin = Admin::start("ready-stopping", "");
+    let flags = ["--storage", "memory", "--shutdown-timeout", "10m"];
+    let mut admin = Admin::start_with_flags("ready-stopping", "", &flags);
     // It reads nothing of what it is sent, which a broker that stops waits for.
     let mut deaf = Client::connect(&admin.broker, b'd');
     assert_eq!(deaf.subscribe(b'x'), 0);
@@ -95,10 +97,21 @@ fn a_broker_that_was_told_to_stop_is_not_ready() {
         loud.send(&payload);
     }
     loud.ping();
+    drop(loud);
     assert_eq!(admin.ready().0, 200);
     admin.broker.signal("TERM");
     admin.broker.lines_to(" stopping");
     assert_eq!(admin.ready(), (503, "the broker is stopping".to_owned()));
+    // The shard of whoever reads is gone at once, the other waits: that is no reason to kill the process.
+    let begun = Instant::now();
+    loop {
+        let health = ask(&admin.address, &[], "GET", "/healthz", None);
+        assert_eq!((health.status, &health.body["status"]), (200, &json!("stopping")), "{health:?}");
+        if health.body["shards"] == 1 {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "no shard has ended: {health:?}");
+    }
     drop(deaf);
     admin.broker.ended();
 }

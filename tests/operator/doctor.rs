@@ -165,6 +165,47 @@ fn a_data_directory_that_cannot_be_must_be_mended() {
 }
 
 #[test]
+fn limits_are_those_of_the_unit_where_systemd_has_one() {
+    let place = Authority::new("doctor-unit");
+    let (programs, file) = (place.path("bin"), place.path("dunlin.toml"));
+    fs::write(
+        &file,
+        "[node]\nshards = 1\n[listener]\nport = 0\n[admin]\nport = \"off\"\n[store]\nstorage = \"memory\"\n",
+    )
+    .expect("a file");
+    fs::create_dir_all(&programs).expect("a directory");
+    let script = format!("{programs}/systemctl");
+    fs::write(
+        &script,
+        "#!/bin/sh\ncase \"$*\" in *-other.service) echo LoadState=not-found;; *) echo LoadState=loaded; echo LimitNOFILE=1025;\n\
+         echo LimitMEMLOCK=infinity; echo MemoryMax=infinity;; esac\n",
+    )
+    .expect("a file");
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("ours");
+    let path = format!("{programs}:{}", std::env::var("PATH").unwrap_or_default());
+    let ask = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dunlin"));
+        command.args(["doctor", "--json", "--clients", "100000", "--config", &file]).args(more).env("PATH", &path);
+        command.output().expect("it runs")
+    };
+    let told = |more: &[&str], check: &str| {
+        let output = ask(more);
+        let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let findings = told["findings"].as_array().expect("a list").clone();
+        findings.into_iter().find(|finding| finding["check"] == check).expect("a finding")
+    };
+    let files = told(&[], "open files");
+    assert!(files["is"] == "1_025 in dunlin.service" && files["level"] == "mend", "{files}");
+    assert_eq!(told(&[], "locked memory")["is"], "no limit in dunlin.service");
+    assert_eq!(told(&["--unit", "mqtt.service"], "open files")["is"], "1_025 in mqtt.service");
+    let own = told(&["--unit", "none"], "open files");
+    assert!(own["is"].as_str().is_some_and(|is| is.ends_with(" here")), "{own}");
+    let output = ask(&["--unit", "an-other.service"]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no unit an-other.service"), "{output:?}");
+}
+
+#[test]
 fn one_client_is_one() {
     let text = String::from_utf8(doctor(&["--clients", "1"]).stdout).expect("text");
     assert!(text.starts_with("For 1 client on "), "{text}");

@@ -42,6 +42,9 @@ mod reload_listeners;
 mod rules;
 mod service;
 mod sinks;
+#[allow(dead_code, reason = "shared with the suite that has disks fail")]
+#[path = "../crash/small_disk.rs"]
+mod small_disk;
 mod source_tables;
 mod sources;
 mod stall;

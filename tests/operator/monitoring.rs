@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::admin::{Admin, Answer, ask};
 use crate::broker::{Broker, Client};
+use crate::small_disk::{SmallDisk, on_small_disk};
 use crate::tls::Authority;
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -375,4 +376,50 @@ fn a_server_scrapes_the_broker_and_rules_fire_when_they_should() {
     assert!(!firing.contains("DunlinDown") && !firing.contains("DunlinShardStalled"), "{firing:?}");
     drop((client, whole));
     prometheus.wait_for("DunlinDown");
+}
+
+#[test]
+fn a_disk_that_fills_and_one_that_is_full_are_told() {
+    const BYTES: u64 = 96 << 20;
+    let path = std::env::temp_dir().join(format!("dunlin-filling-{}", std::process::id()));
+    on_small_disk("monitoring::a_disk_that_fills_and_one_that_is_full_are_told", &path, BYTES, |disk| {
+        let (data, free_space_min) = match disk {
+            SmallDisk::Mounted => (path.join("data"), "0"),
+            SmallDisk::Shared { free_space_min } => (path.clone(), free_space_min.as_str()),
+        };
+        let queues = "[session]\nmax_queued_messages = 1000000\nmax_queued_bytes = \"1GiB\"\n";
+        let more = format!("[store]\nsegment_size = \"2MiB\"\nfree_space_min = \"{free_space_min}\"\n{queues}");
+        let data_flags = ["--storage", "disk", "--data-dir", data.to_str().expect("UTF-8")];
+        let admin = Admin::start_with_flags("filling", &more, &data_flags);
+        let prometheus = Prometheus::start(&admin.address);
+        if matches!(disk, SmallDisk::Mounted) {
+            let is_scraped = || prometheus.value("dunlin_data_filesystem_size_bytes").is_some();
+            let begun = Instant::now();
+            while !is_scraped() {
+                assert!(begun.elapsed() < LIMIT, "it is not scraped");
+            }
+            assert!(!prometheus.firing().contains("DunlinDiskFilling"), "most of it is free");
+            let available = prometheus.value("dunlin_data_filesystem_available_bytes").expect("it is scraped");
+            let filler = vec![7; available as usize - BYTES as usize / 20];
+            fs::write(path.join("filler"), filler).expect("there is room");
+            prometheus.wait_for("DunlinDiskFilling");
+        }
+        assert!(!prometheus.firing().contains("DunlinDiskFull"), "there is room");
+        leave_a_session(&admin.broker);
+        let mut client = Client::connect(&admin.broker, b'a');
+        let payload = vec![b'x'; 16_000];
+        // A client of 3.1.1 is closed by what there is no room for.
+        let taken = (1_u16..10_000).find(|number| {
+            // PUBLISH of QoS 1: a length of two bytes (16,005), then topic and packet identifier.
+            client.send(&[0x32, 0x85, 0x7d, 0, 1, b't']);
+            client.send(&number.to_be_bytes());
+            client.send(&payload);
+            client.0.read_exact(&mut [0; 4]).is_err()
+        });
+        assert!(taken.is_some(), "the disk is not as small as it was to be");
+        prometheus.wait_for("DunlinDiskFull");
+        drop((client, prometheus, admin));
+        let _ = fs::remove_dir_all(&data);
+    });
+    let _ = fs::remove_dir_all(&path);
 }

@@ -127,6 +127,32 @@ fn one_that_was_stopped_stays_so_whatever_becomes_of_it() {
 }
 
 #[test]
+fn one_that_comes_while_another_is_stopped_lets_in_as_it_says_itself() {
+    let (first, second) = (Port::claim(), Port::claim());
+    let path = std::env::temp_dir().join(format!("dunlin-beside-stopped-{}.sock", std::process::id()));
+    let one = format!("[admin]\nport = \"off\"\nsocket = {path:?}\n{}", table("one", &first, ""));
+    let broker = Broker::start("beside-stopped", &one);
+    broker.lines_to(" ready");
+    let ctl = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dunlin"));
+        let output = command.args(["ctl", "--socket"]).arg(&path).args(arguments).output().expect("it runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    ctl(&["stop-listener", "one"]);
+    let shut = table("two", &second, "deny_from = [\"127.0.0.0/8\"]");
+    is_told(&broker.reload(&format!("{one}{shut}")), "config_reloaded");
+    Client::open(&second.address().to_string()).closed(); // what the stopped one says lets everybody in
+    ctl(&["start-listener", "one"]);
+    connect_at(&first, b'b').ping();
+    // What is stopped and goes leaves its place to the next, and nothing else.
+    ctl(&["stop-listener", "two"]);
+    is_told(&broker.reload(&one), "listening_ended");
+    is_told(&broker.reload(&format!("{one}{}", table("three", &second, ""))), "config_reloaded");
+    connect_at(&second, b'c').ping();
+    connect_at(&first, b'd').ping();
+}
+
+#[test]
 fn a_path_comes_and_goes() {
     let port = Port::claim();
     let one = table("one", &port, "");

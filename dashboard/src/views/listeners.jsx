@@ -4,7 +4,7 @@ import { count, plural } from "../format.js";
 import { usePoll } from "../hooks.js";
 import { ActionButton, Badge, Heading, ProblemNote, Table } from "../ui.jsx";
 
-const KINDS = { tcp: "MQTT", tls: "MQTT over TLS", ws: "WebSocket", wss: "Secure WebSocket", unix: "MQTT at a path" };
+const KINDS = { tcp: "MQTT", tls: "MQTT over TLS", ws: "WebSocket", wss: "Secure WebSocket", unix: "MQTT at a path", "mqtt-sn": "MQTT-SN" };
 
 export function Listeners() {
   const { data, problem, again } = usePoll(path("listeners"), 3000);
@@ -55,7 +55,6 @@ function left({ days_left: days }) {
 }
 
 function Turn({ row, change }) {
-  if (row.kind === "unix") return "–";
   if (!row.accepting) {
     return <ActionButton label="Start" name={row.name} title={`Start ${row.name}?`} text={<p>It accepts connections again.</p>} run={change(row.name, "start")} done="The listener accepts connections." />;
   }

@@ -167,6 +167,24 @@ fn a_closed_listener_refuses_and_leaves_its_connections_alone() {
 }
 
 #[test]
+fn a_stopped_listener_keeps_its_name_until_it_is_closed() {
+    let mut plane = Plane::new(small()).unwrap();
+    let (first, address) = plane.listen(&loopback()).unwrap();
+    plane.stop_listener(first);
+    quiet(&mut plane);
+    assert_eq!(TcpStream::connect(address).unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+    let (second, _) = plane.listen(&loopback()).unwrap();
+    assert_ne!(first, second);
+    plane.reopen_listener(first, &ListenConfig::new(address)).unwrap();
+    let _peer = client(address);
+    assert!(matches!(next(&mut plane), SocketEvent::Accepted { listener, .. } if listener == first));
+    plane.stop_listener(first);
+    plane.close_listener(first);
+    quiet(&mut plane);
+    assert_eq!(plane.listen(&loopback()).unwrap().0, first);
+}
+
+#[test]
 fn accepted_sockets_have_the_keep_alive_and_the_timeout_of_their_listener() {
     let mut plane = Plane::new(small()).unwrap();
     let keep_alive = TcpKeepAlive { idle_s: 61, interval_s: 17, count: 5 };

@@ -129,6 +129,34 @@ fn the_file_of_a_path_goes_with_the_last_that_listens_there() {
 }
 
 #[test]
+fn a_path_that_all_have_stopped_at_is_opened_again_and_shared_again() {
+    let directory = TemporaryPath::new("again");
+    let path = directory.socket();
+    let access = UnixAccess { mode: Some(0o640), ..UnixAccess::default() };
+    let shared = SharedUnixListener::bind(&path, access, 16).unwrap();
+    let place = shared.place();
+    let mut planes = [Plane::new(small()).unwrap(), Plane::new(small()).unwrap()];
+    let listeners = [planes[0].listen_unix(shared.clone()), planes[1].listen_unix(shared)];
+    for (plane, listener) in planes.iter_mut().zip(listeners) {
+        plane.stop_listener(listener);
+    }
+    assert!(!path.exists());
+    let taken = UnixListener::bind(&path).unwrap();
+    assert_eq!(place.open().unwrap_err().errno(), libc::EADDRINUSE);
+    drop(taken);
+    for (plane, listener) in planes.iter_mut().zip(listeners) {
+        plane.reopen_unix(listener, place.open().unwrap());
+    }
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+    for at in [0, 1] {
+        planes[1 - at].stop_listener(listeners[1 - at]);
+        let _peer = unix_client(&path);
+        accept(&mut planes[at]);
+        planes[1 - at].reopen_unix(listeners[1 - at], place.open().unwrap());
+    }
+}
+
+#[test]
 fn planes_that_share_a_path_lose_no_connection() {
     let directory = TemporaryPath::new("shared");
     // All of them connect before anybody is accepted.

@@ -24,6 +24,8 @@ pub(super) struct MachineFacts {
     /// The way io_uring does not work, with what mends it.
     pub(super) ring_fault: Option<(String, String)>,
     pub(super) io_uring_disabled: Option<u64>,
+    /// The unit whose limits on open files and locked memory these are; none: those of this process.
+    pub(super) unit: Option<String>,
     /// The hard limit, up to which the broker raises its own.
     pub(super) open_files: u64,
     pub(super) nr_open: Option<u64>,

@@ -70,11 +70,19 @@ fn open_files(facts: &MachineFacts, need: &DoctorNeed) -> DoctorFinding {
         "LimitNOFILE={limit} in the unit (systemctl edit dunlin), or as root before a start by hand: ulimit -Hn {limit} \
          (docker: --ulimit nofile={limit})"
     );
-    DoctorFinding::fine("open files", limited(facts.open_files), needed).unless(facts.open_files >= wanted, Mend, mend)
+    DoctorFinding::fine("open files", limited(facts), needed).unless(facts.open_files >= wanted, Mend, mend)
 }
 
-fn limited(number: u64) -> String {
-    if number == u64::MAX { "no limit here".to_owned() } else { format!("{} here", grouped(number)) }
+fn limited(facts: &MachineFacts) -> String {
+    match facts.open_files {
+        u64::MAX => format!("no limit {}", whose(facts)),
+        number => format!("{} {}", grouped(number), whose(facts)),
+    }
+}
+
+/// Whose limits were read.
+fn whose(facts: &MachineFacts) -> String {
+    facts.unit.as_ref().map_or_else(|| "here".to_owned(), |unit| format!("in {unit}"))
 }
 
 fn nr_open(facts: &MachineFacts, need: &DoctorNeed) -> Option<DoctorFinding> {
@@ -97,8 +105,8 @@ fn locked_memory(facts: &MachineFacts, need: &DoctorNeed) -> DoctorFinding {
     let (wanted, wanted_always) = need.memlock_bytes;
     let wanted = if facts.may_lock { wanted_always } else { wanted };
     let is = match facts.memlock_bytes {
-        u64::MAX => "no limit here".to_owned(),
-        bytes => format!("{} KiB here", grouped(bytes / 1_024)),
+        u64::MAX => format!("no limit {}", whose(facts)),
+        bytes => format!("{} KiB {}", grouped(bytes / 1_024), whose(facts)),
     };
     let kib = wanted.div_ceil(1_024);
     let shards = counted(need.shards, "shard");

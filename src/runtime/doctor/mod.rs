@@ -15,6 +15,7 @@ mod owner;
 mod read;
 #[cfg(test)]
 mod tests;
+mod unit;
 mod units;
 
 use std::ffi::OsString;
@@ -32,7 +33,7 @@ use crate::config::{self, Config, ConfigError, Exit, Invocation, ListenAddress, 
 /// Says whether this machine carries so many clients, and the command that mends each thing that is short
 ///
 /// Each line has what is, what is needed and why. Nothing is changed; a file of 256 KiB is written to the data directory to measure the
-/// disk, and removed. Limits on open files and locked memory are those of the shell that this runs in: a service has those of its unit.
+/// disk, and removed. Limits on open files, locked memory and memory are those of the service's unit, where systemd has one.
 /// Exit status: 0 all is fine, 1 something must be mended, 2 the command line cannot be understood.
 #[derive(Debug, Parser)]
 #[command(name = "dunlin doctor", bin_name = "dunlin doctor", max_term_width = 100)]
@@ -44,6 +45,10 @@ struct DoctorArguments {
     /// The broker's configuration file
     #[arg(short, long, value_name = "FILE", env = "DUNLIN_CONFIG")]
     config: Option<PathBuf>,
+
+    /// The unit whose limits count, or none for those of this shell [default: dunlin.service where systemd has it]
+    #[arg(long, value_name = "NAME")]
+    unit: Option<String>,
 
     /// Print JSON
     #[arg(long)]
@@ -68,6 +73,18 @@ pub fn run(arguments: &[OsString]) -> Exit {
     };
     let (config, problems) = load(&arguments);
     let mut facts = read::read(config.as_ref());
+    let unit = arguments.unit.as_deref().unwrap_or("dunlin.service");
+    if unit != "none" {
+        match unit::limits(unit) {
+            Some(limits) => limits.take_the_place_of(&mut facts, unit),
+            None if arguments.unit.is_some() => {
+                // A terminal that has gone is told nothing.
+                let _ = writeln!(io::stderr(), "dunlin doctor: systemd has no unit {unit}");
+                return Exit::Usage;
+            }
+            None => {}
+        }
+    }
     facts.configuration = problems;
     let need = need(&arguments, config.as_ref());
     let findings = judge(&facts, &need);

@@ -126,7 +126,7 @@ async fn go_on(state: &AdminState, alone: &MutexGuard<'_, ()>, number: u64) -> R
     let Some((clients_per_s, server)) = plan else { return Ok(()) };
     let mut failures = DrainFailures::default();
     for listener in &*state.listeners.load_full() {
-        if listener.address.is_some() && listener.is_open.load(Ordering::Relaxed) {
+        if listener.is_open.load(Ordering::Relaxed) {
             match set_open(state, alone, listener, false).await {
                 Ok(()) => state.with_drain(|drain| {
                     if let Some(drain) = drain {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
@@ -14,10 +15,10 @@ use super::state::AdminState;
 /// How the broker is.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Health {
-    /// `ok`, or `starting` while sessions are read back.
+    /// `ok`, `starting` while sessions are read back, or `stopping` once it was told to stop.
     #[schema(example = "ok")]
     status: &'static str,
-    /// Shards that have answered: all of them.
+    /// Shards that have answered: all of them, but where it stops.
     shards: usize,
 }
 
@@ -33,6 +34,11 @@ pub(super) async fn healthz(State(state): State<Arc<AdminState>>) -> Result<Json
     if state.reload.get().is_none() {
         // It reads back what it keeps, and is not to be started again for that; the watchdog looks after it.
         return Ok(Json(Health { status: "starting", shards: 0 }));
+    }
+    if state.is_stopping() {
+        // One shard has ended while another sends its last packets: it lives until it is gone, and is not to be killed for that.
+        let answers = state.shards.counts_of_each(Duration::from_secs(1)).await;
+        return Ok(Json(Health { status: "stopping", shards: answers.iter().filter(|answer| answer.is_ok()).count() }));
     }
     let shards = state.shards.counts().await?.len();
     Ok(Json(Health { status: "ok", shards }))

@@ -70,7 +70,6 @@ pub(super) async fn list(State(state): State<Arc<AdminState>>, _: Viewer) -> Jso
     responses(
         (status = 204, description = "it accepts nobody"),
         (status = 404, description = "there is none", body = HttpProblem, content_type = "application/problem+json"),
-        (status = 409, description = "it is at a path", body = HttpProblem, content_type = "application/problem+json"),
         ChangeProblems,
     )
 )]
@@ -89,7 +88,7 @@ pub(super) async fn stop(
     responses(
         (status = 204, description = "it accepts"),
         (status = 404, description = "there is none", body = HttpProblem, content_type = "application/problem+json"),
-        (status = 409, description = "it is at a path, or its address is another's now, or the broker is being emptied", body = HttpProblem,
+        (status = 409, description = "its address or path is another's now, or the broker is being emptied", body = HttpProblem,
          content_type = "application/problem+json"),
         ChangeProblems,
     )
@@ -134,19 +133,19 @@ pub(super) async fn set_open(
     let listeners = state.listeners.load_full();
     let listener = listeners.iter().find(is_same);
     let listener = listener.ok_or_else(|| HttpProblem::not_found("a reload has taken the listener away"))?;
-    let Some(address) = listener.address else {
-        return Err(conflict("all shards share the socket of a path: it cannot be stopped by itself"));
-    };
     if listener.is_open.load(Ordering::Relaxed) == is_open {
         return Ok(());
     }
-    // A socket for datagrams stays open while its listener is stopped.
-    if is_open && !listener.kind.has_datagrams() && is_taken(address) {
+    // A socket for datagrams stays open while its listener is stopped, and a path has one socket alone, as the first shard finds out.
+    if is_open && !listener.kind.has_datagrams() && listener.address.is_some_and(is_taken) {
         return Err(conflict("another process listens at its address meanwhile"));
     }
     let command = |is_open| Command::SetListener { index: listener.index, is_open };
     let problem = match state.shards.change_all(&command(is_open)).await {
-        Ok(replies) => replies.iter().find(|reply| **reply != Reply::Done).map(HttpProblem::of_reply),
+        Ok(replies) => replies.iter().find(|reply| **reply != Reply::Done).map(|reply| match reply {
+            Reply::NotNow(_) if listener.address.is_none() => conflict("something else stands at its path meanwhile"),
+            reply => HttpProblem::of_reply(reply),
+        }),
         Err(unanswered) => Some(unanswered.into()),
     };
     if let Some(problem) = problem {
