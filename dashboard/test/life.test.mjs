@@ -35,6 +35,7 @@ test("a client is kicked, and comes back", async () => {
   await page.getByText("Nothing has happened yet.").waitFor();
   const again = new Promise((done) => client.once("connect", done));
   await page.getByRole("button", { name: "Disconnect" }).click();
+  await page.getByRole("dialog").getByText("Its session ends with it").waitFor();
   await confirm("Disconnect");
   await page.getByRole("status").filter({ hasText: "The client was disconnected." }).waitFor();
   await again;
@@ -221,6 +222,7 @@ test("the focus goes to the heading where a button has gone with what it was for
   await page.getByRole("link", { name: "leaver" }).click();
   await page.getByText("no limit").waitFor();
   await page.getByRole("button", { name: "Disconnect" }).click();
+  await page.getByRole("dialog").getByText("Its session stays").waitFor();
   await confirm("Disconnect");
   await page.getByRole("button", { name: "Disconnect" }).waitFor({ state: "detached" });
   await focused(page, "h1");
