@@ -139,6 +139,8 @@ test("a sink is stopped and started from the page, by keys", async () => {
   await logIn(page);
   await view(page, "Sinks");
   await page.getByRole("link", { name: "warehouse" }).press("Enter");
+  // The list has a button of this name, too, whose dialog would go with the list.
+  await page.getByRole("heading", { level: 1, name: "warehouse" }).waitFor();
   await page.getByRole("button", { name: "Stop: warehouse" }).press("Enter");
   await confirm(page, "Stop");
   await page.getByRole("main").getByText("Stopped", { exact: true }).waitFor();

@@ -1,7 +1,7 @@
 // What is shown of traffic is the traffic that there is: topics with their rates, the overview, its plots.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { Broker, logIn, openPage, startBrowser, until, view } from "./stage.mjs";
+import { Broker, logIn, NO_SUCH_CLIENT, openPage, startBrowser, until, view } from "./stage.mjs";
 
 const TOPICS = 300;
 // Messages that wait for one client.
@@ -14,6 +14,7 @@ before(async () => {
   broker = await Broker.start(`[session]\nmax_queued_messages = ${QUEUE_MAX}\n`);
   browser = await startBrowser();
   page = await openPage(browser, broker);
+  page.bear(NO_SUCH_CLIENT);
   await logIn(page);
 });
 after(async () => {
@@ -23,6 +24,16 @@ after(async () => {
 
 // By the whole topic, also where its first levels stand in the rows above it.
 const rowOf = (topic) => page.getByRole("row").filter({ has: page.getByRole("rowheader").filter({ hasText: new RegExp(`^${topic}$`) }) });
+// Publishes so many a second by the clock: a timer that comes late sends what is missing. How many that were is asked of the answer's `sent`.
+function publishing(publisher, topic, perSecond, options = {}) {
+  const began = Date.now();
+  const state = { sent: 0 };
+  const timer = setInterval(() => {
+    for (; state.sent < ((Date.now() - began) / 1000) * perSecond; state.sent += 1) publisher.publish(topic, "x", options);
+  }, 20);
+  state.stop = () => clearInterval(timer);
+  return state;
+}
 const rateOf = async (topic) => Number(await rowOf(topic).locator("td.number").first().textContent());
 
 test("of more topics than are shown each is found, and what is not there is said to be not among them", async () => {
@@ -82,15 +93,15 @@ test("a rate is that of the last seconds: it falls to nothing soon after the las
   const publisher = await broker.client("busy");
   await view(page, "Topics");
   await page.getByLabel("Topic contains").fill("engine");
-  const publishing = setInterval(() => publisher.publish("engine/speed", "900"), 20);
+  const engine = publishing(publisher, "engine/speed", 50);
   await until("a rate", async () => (await rateOf("engine/speed").catch(() => 0)) > 30);
-  // Long enough that an average of all that was counted would fall slowly.
+  // Long enough that an average of all that was counted would take minutes to fall to nothing.
   await new Promise((done) => setTimeout(done, 12_000));
-  await until("the rate again", async () => (await rateOf("engine/speed").catch(() => 0)) > 30);
-  clearInterval(publishing);
+  await until("the same rate", async () => (await rateOf("engine/speed")) > 30);
+  engine.stop();
   const stopped = Date.now();
   await until("nothing a second", async () => (await rateOf("engine/speed")) === 0);
-  assert.ok(Date.now() - stopped < 10_000, `${Date.now() - stopped} ms`);
+  assert.ok(Date.now() - stopped < 40_000, `${Date.now() - stopped} ms`);
   assert.deepEqual(page.wrong, []);
 });
 
@@ -115,23 +126,20 @@ test("the overview has the figures of the traffic that there is", async () => {
   const before = await (await page.request.get(`${broker.url}api/v1/overview`)).json();
   await view(page, "Overview");
   // 50 a second in, and for two subscribers 100 out.
-  let sent = 0;
-  const began = Date.now();
-  const publishing = setInterval(() => {
-    for (; sent < ((Date.now() - began) / 1000) * 50; sent += 1) publisher.publish("steady", "x", { qos: 1 });
-  }, 20);
+  const steady = publishing(publisher, "steady", 50, { qos: 1 });
   const isNear = (value, wanted) => Math.abs(value - wanted) < wanted * 0.15;
   await until("messages in", async () => isNear(await valueOf("Messages in"), 50));
   await until("messages out", async () => isNear(await valueOf("Messages out"), 100));
-  clearInterval(publishing);
+  steady.stop();
   await until("all that was sent", async () => {
     const now = await (await page.request.get(`${broker.url}api/v1/overview`)).json();
-    return now.messages_received - before.messages_received === sent && now.messages_sent - before.messages_sent === 2 * sent;
+    return now.messages_received - before.messages_received === steady.sent && now.messages_sent - before.messages_sent === 2 * steady.sent;
   });
-  assert.equal(await valueOf("Clients"), broker.clients.filter((client) => client.connected).length);
+  await until("the clients", async () => (await valueOf("Clients")) === broker.clients.filter((client) => client.connected).length);
   assert.ok((await valueOf("Memory")) > 1);
   // Curves are drawn: their colour is on the canvas.
   await until("both curves", async () => (await drawn("Messages a second", ["--tone1", "--tone2"])).every(Boolean));
+  page.forgive(/willReadFrequently/); // of this test
   assert.deepEqual(page.wrong, []);
 });
 
@@ -165,10 +173,19 @@ test("a message that finds a full queue is told with its reason and its rate, an
   await view(page, "Overview");
   const row = page.getByRole("table", { name: "Dropped messages by reason" }).getByRole("row", { name: /queue full/ });
   await page.waitForResponse((response) => response.url().includes("/api/v1/overview"));
+  // A rate is shown until the next answer alone: whatever was shown is kept.
+  await page.evaluate(() => {
+    window.rates = [];
+    new MutationObserver(() => window.rates.push(document.querySelector("[aria-label^='Dropped messages'] tbody tr td:nth-child(2)")?.textContent)).observe(document.querySelector("main"), {
+      childList: true,
+      characterData: true,
+      subtree: true,
+    });
+  });
   await Promise.all(Array.from({ length: QUEUE_MAX + 40 }, () => publisher.publishAsync("flood", "x", { qos: 1 })));
   const cells = row.getByRole("cell");
   await until("the drops", async () => (await row.count()) === 1 && (await cells.nth(2).textContent()) === "40");
-  assert.ok(Number(await cells.nth(1).textContent()) > 0, "a rate");
+  await until("a rate", async () => (await page.evaluate(() => window.rates)).some((rate) => Number(rate) > 0));
   await until("the rate has fallen", async () => (await cells.nth(1).textContent()) === "0");
   await page.getByRole("link", { name: "Which clients lose messages" }).click();
   await page.getByRole("row", { name: "overfull 40" }).waitFor();
@@ -180,7 +197,6 @@ test("a message that finds a full queue is told with its reason and its rate, an
   await page.getByRole("dialog").getByRole("button", { name: "End session" }).click();
   await page.getByText("No session has this client id now.").waitFor();
   assert.equal((await page.request.get(`${broker.url}api/v1/client?client_id=overfull`)).status(), 404);
-  page.forgive(/404/);
   assert.deepEqual(page.wrong, []);
 });
 
@@ -193,32 +209,35 @@ test("the value of any moment is read off a plot, by the pointer and by keys", a
   });
   const figure = page.getByRole("figure").filter({ hasText: "Messages a second" });
   const plot = figure.getByRole("slider");
+  const words = () => figure.locator("figcaption").innerText();
   // Whatever the plot says of a moment is what the history has of it.
-  const check = async () => {
-    const words = await figure.locator("figcaption").innerText();
-    const at = samples.at_ms.findIndex((ms) => words.includes(new Date(ms).toLocaleTimeString("en-GB")));
-    assert.ok(at >= 0, words);
-    assert.match(words, new RegExp(`In\\s+${samples.messages_received_per_s[at]}\\b`), words);
-    return at;
-  };
-  const ground = await plot.locator(".u-over").boundingBox();
-  await page.mouse.move(ground.x + 2, ground.y + 40);
-  assert.equal(await check(), 0);
+  const shows = (at) =>
+    until(`sample ${at}`, async () => {
+      const said = await words();
+      return said.includes(new Date(samples.at_ms[at]).toLocaleTimeString("en-GB")) && new RegExp(`In\\s+${samples.messages_received_per_s[at]}\\b`).test(said);
+    });
+  const showsNewest = () => until("the newest again", async () => !/\d\d:\d\d:\d\d/.test(await words()));
+  // What stands above the plots is there, so they stay where they are.
+  await page.getByRole("list", { name: "Now" }).waitFor();
+  await plot.locator(".u-over").hover({ position: { x: 1, y: 40 } });
+  await shows(0);
   await page.mouse.move(0, 0);
-  assert.doesNotMatch(await figure.locator("figcaption").innerText(), /\d\d:\d\d:\d\d/, "the newest again");
+  await showsNewest();
   await plot.focus();
   await page.keyboard.press("Home");
-  assert.equal(await check(), 0);
+  await shows(0);
   for (const at of [1, 2]) {
     await page.keyboard.press("ArrowRight");
-    assert.equal(await check(), at);
+    await shows(at);
   }
   const said = await plot.getAttribute("aria-valuetext");
   assert.match(said, new RegExp(`^\\d\\d:\\d\\d:\\d\\d: In ${samples.messages_received_per_s[2]}, Out ${samples.messages_sent_per_s[2]}$`));
   await page.keyboard.press("Escape");
-  assert.doesNotMatch(await figure.locator("figcaption").innerText(), /\d\d:\d\d:\d\d/);
+  await showsNewest();
   // For whoever hears the page.
-  const most = Math.max(...(await history()).messages_received_per_s);
-  assert.match(await figure.locator("p.unseen").textContent(), new RegExp(`In: least 0, most ${most}, mean `));
+  await until("least and most", async () => {
+    const most = Math.max(...(await history()).messages_received_per_s);
+    return new RegExp(`In: least 0, most ${most}, mean `).test(await figure.locator("p.unseen").textContent());
+  });
   assert.deepEqual(page.wrong, []);
 });

@@ -22,7 +22,7 @@ before(async () => {
   await away.endAsync();
   const publisher = await broker.client("publisher");
   await publisher.publishAsync(`markup/${MARKUP}`, MARKUP, { retain: true });
-  await publisher.publishAsync("values/json", '{"on":true}', { retain: true, properties: { messageExpiryInterval: 600 } });
+  await publisher.publishAsync("values/json", '{"on":true}', { retain: true, properties: { messageExpiryInterval: 86_400 } });
   const described = { contentType: "text/plain", responseTopic: "answers/7", userProperties: { site: ["hall 4", "hall 5"], [MARKUP]: ODD, long: "x".repeat(5000) } };
   await publisher.publishAsync("values/described", "on", { retain: true, properties: described });
   await publisher.publishAsync("values/binary", Buffer.from([0, 255, 16]), { retain: true });
@@ -81,6 +81,7 @@ for (const [tag, options] of [
   ["light, wide", { colorScheme: "light" }],
   ["dark, wide", { colorScheme: "dark" }],
   ["light, 360 px", { colorScheme: "light", viewport: { width: 360, height: 740 } }],
+  ["dark, 360 px", { colorScheme: "dark", viewport: { width: 360, height: 740 } }],
 ]) {
   test(`every view is full, readable and harmless: ${tag}`, async () => {
     const page = await openPage(browser, broker, options);

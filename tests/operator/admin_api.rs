@@ -215,7 +215,13 @@ fn the_command_line_does_what_the_api_does() {
     assert_eq!(ok(&["clients", "--user", "nobody"]).lines().count(), 1);
     assert!(ok(&["subscriptions", "--topic", "x"]).ends_with("\na       yes        0    yes    x\n"));
     assert_eq!(ok(&["subscriptions", "--filter", "y"]).lines().count(), 1);
-    assert!(ok(&["topics"]).ends_with("(counted for 0 s)\n") && ok(&["top", "queued"]).starts_with("VALUE  CLIENT\n"));
+    for counted in [&["topics"][..], &["top", "messages-received"], &["top", "dropped"], &["top", "bytes-sent"]] {
+        let text = ok(counted);
+        assert!(text.contains("\n(counted for ") && text.ends_with(" s)\n"), "{counted:?}: {text}");
+    }
+    for of_now in ["queued", "queued-bytes", "queue-age", "in-flight", "ack-age"] {
+        assert_eq!(ok(&["top", of_now]), "VALUE  CLIENT\n", "{of_now}");
+    }
     assert!(ok(&["groups"]).starts_with("MEMBERS") && ok(&["groups", "$share/g/x"]).contains("PICKED"));
     assert_eq!(ok(&["publish", "x", "hello"]), "published; somebody is subscribed\n");
     assert_eq!(clients[0].receive(), *b"\x30\x08\0\x01xhello");

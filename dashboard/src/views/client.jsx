@@ -26,7 +26,7 @@ export function Client({ parts: [id] }) {
           <ActionButton
             label="Disconnect"
             title="Disconnect this client?"
-            text={<p>Its connection is closed. Its session stays, and it may come back at once.</p>}
+            text={<p>Its connection is closed. {data.session_expiry_s === 0 ? "Its session ends with it, as the client has asked for" : "Its session stays"}, and it may come back at once.</p>}
             run={remove()}
             done="The client was disconnected."
             danger

@@ -46,7 +46,7 @@ export function Settings() {
           { title: "Setting", cell: (row) => <code>{row.name}</code> },
           { title: "Value", cell: (row) => (row.value === "" ? <i class="hint">(none)</i> : <Name text={row.value} full />) },
           { title: "From", wide: true, cell: (row) => <span class={row.source === "default" ? "hint" : ""}>{row.source}</span> },
-          { title: "Changes", wide: true, cell: (row) => (row.reloadable ? "with a reload" : "with a start") },
+          { title: "Changes with", wide: true, cell: (row) => (row.reloadable ? "a reload" : "a start") },
         ]}
       />
     </>

@@ -319,7 +319,8 @@ fn answer(arguments: &CtlArguments, api: &Api) -> Result<String, ApiError> {
         }
         CtlCommand::Top { by, limit } => {
             let query = [("by", &*by.replace('-', "_")), ("limit", &*limit.to_string())];
-            shown(&api.get("/api/v1/top", &query)?, table::top)
+            let is_counted = by.starts_with("messages") || by.starts_with("bytes") || by == "dropped";
+            shown(&api.get("/api/v1/top", &query)?, if is_counted { table::top_counted } else { table::top })
         }
         CtlCommand::Topics { by, limit } => {
             shown(&api.get("/api/v1/topics", &[("by", by), ("limit", &limit.to_string())])?, table::topics)

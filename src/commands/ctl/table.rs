@@ -152,10 +152,15 @@ pub(super) fn groups(list: &Value) -> String {
     )
 }
 
-/// The first clients in some order.
+/// The first clients in an order of what is known of each at any time.
 pub(super) fn top(answer: &Value) -> String {
     let columns: [Column; 2] = [("VALUE", |row| plain(&row["value"])), ("CLIENT", |row| plain(&row["client_id"]))];
-    counted(answer, &table(&answer["clients"], &columns))
+    table(&answer["clients"], &columns)
+}
+
+/// The first clients in an order of what is counted while somebody looks.
+pub(super) fn top_counted(answer: &Value) -> String {
+    counted(answer, &top(answer))
 }
 
 /// The first topics in some order.
