@@ -102,7 +102,7 @@ fn run_with(seed: u64, steps: u64, canary: Canary, disks: Option<bool>) -> Resul
 }
 
 /// Seeds that found a bug, with disks or without, and what it was. Those that the scripted peers of `src/shard/tests` found are told there.
-const FOUND: [(u64, bool, &str); 21] = [
+const FOUND: [(u64, bool, &str); 22] = [
     (4, false, "DISCONNECT with 0x84, which only CONNACK has, for a second CONNECT that was broken as well"),
     (7, false, "a subscription with no-local was shown the client's own retained messages"),
     (13, false, "the same"),
@@ -134,6 +134,7 @@ const FOUND: [(u64, bool, &str); 21] = [
         true,
         "the model took a message for late that had been dropped, was undone by a crash, and came again before those behind it",
     ),
+    (328, false, "the model took what waits for stable storage for paced, where a log has no disk of its own"),
     (221, true, "the model told another shard's connections that one of this shard was closed"),
     (
         163,

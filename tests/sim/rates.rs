@@ -90,7 +90,7 @@ impl World {
         }
     }
 
-    /// A packet leaves for a connection. Again is what was counted before; what waits for a disk was taken into flight before, and counts
+    /// A packet leaves for a connection. Again is what was counted before; what waits for stable storage was taken into flight before, and counts
     /// when it goes.
     pub(crate) fn check_sent(&mut self, index: usize, packet: &Packet<'_>) -> Check {
         let (now_ms, in_flight_max) = (self.now.ms(), u64::from(self.plan.settings.inflight_max));
@@ -99,7 +99,7 @@ impl World {
         flow.sent += 1;
         let paced = most(DELIVERIES_PER_S, now_ms - flow.since_ms);
         self.oracle.stats.paced += u64::from(flow.sent == paced);
-        let most = paced + if self.plan.disks { in_flight_max } else { 0 };
+        let most = paced + in_flight_max;
         if flow.sent > most {
             return Err(format!("{} messages are sent on connection {index}, {most} are the most", flow.sent));
         }
