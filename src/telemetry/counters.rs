@@ -307,6 +307,8 @@ pub struct Gauges {
     pub clients_connected: u64,
     /// Of those, by the version of their connection: 3.1, 3.1.1, 5.0.
     pub connected_by_version: [u64; 3],
+    /// Of those, services of the broker's own: bridges, sinks, sources.
+    pub services_connected: u64,
     /// Sessions that wait for their client.
     pub clients_disconnected: u64,
     /// Subscriptions, shared ones included.
@@ -332,6 +334,7 @@ impl Gauges {
     pub fn add(&mut self, other: &Self) {
         self.clients_connected += other.clients_connected;
         add_each(&mut self.connected_by_version, &other.connected_by_version);
+        self.services_connected += other.services_connected;
         self.clients_disconnected += other.clients_disconnected;
         self.subscriptions += other.subscriptions;
         self.shared_subscriptions += other.shared_subscriptions;
