@@ -615,7 +615,7 @@ const CASES: &[Case] = &[
     ("command: drain 20,000 clients, and its ticks", 1, || {
         let mut world = World::of(&Settings { shards: 2, ..Settings::default() });
         with_clients(&mut world, 20_000);
-        let plan = DrainPlan { clients_per_s: u32::MAX, server: Some("other.example:1883".into()) };
+        let plan = DrainPlan { clients_per_s: u32::MAX, server: Some("other.example:1883".into()), is_last: false };
         let mut longest = world.command(Command::Drain(Some(plan)));
         for _ in 0..2 * 20_000 / limits::CLOSED_PER_TICK {
             world.now.mono_ns += 100_000_000;

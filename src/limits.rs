@@ -324,7 +324,7 @@ pub const TIMER_TICK_MS: u64 = 100;
 pub const TIMER_HORIZON_S: u32 = 600;
 /// Default of `--shutdown-timeout`: how long SIGTERM waits for queued packets to leave.
 pub const SHUTDOWN_TIMEOUT_DEFAULT_S: u16 = 5;
-/// Longest `--shutdown-timeout`.
+/// Longest `--shutdown-timeout`, and longest `--shutdown-drain`.
 pub const SHUTDOWN_TIMEOUT_MAX_S: u16 = 3_600;
 /// Most that `--max-connections` can be set to: a million for each of the most shards there can be.
 pub const CONNECTIONS_MAX: u32 = (SHARDS_MAX as u32) << 20;

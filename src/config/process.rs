@@ -8,9 +8,9 @@ use super::unix::{UnixMode, UnixOwner, UnixPath, check_mode, check_owner, check_
 use crate::auth::{AuthSettings, BanSettings};
 use crate::limits;
 use crate::settings::{
-    Fallback, FromValue, Kind, OptionalFile, Section, Setting,
+    Fallback, FromValue, Kind, OptionalFile, OptionalText, Section, Setting,
     Unit::{Count, Seconds},
-    Value, check_file, declare_settings, words,
+    Value, check_file, check_text, declare_settings, words,
 };
 
 declare_settings! {
@@ -112,6 +112,21 @@ declare_settings! {
         shutdown_timeout_s: u16 = Setting::number(
             "shutdown-timeout", Seconds, 0, limits::SHUTDOWN_TIMEOUT_MAX_S as u64,
             limits::SHUTDOWN_TIMEOUT_DEFAULT_S as u64,
+        ), Start;
+
+        /// How long SIGTERM and SIGINT take to empty the broker before it ends.
+        ///
+        /// Nobody comes in any more, /readyz says 503, and clients are asked to go one after the other, evenly over this time, so that not all of them come
+        /// to another broker at once. Who is left when it is over is closed, and shutdown_timeout begins. 0s closes all at once. Bridges, sinks and sources
+        /// end before it. systemd is asked for the time.
+        shutdown_drain_s: u16 = Setting::number(
+            "shutdown-drain", Seconds, 0, limits::SHUTDOWN_TIMEOUT_MAX_S as u64, 0,
+        ), Start;
+
+        /// Where MQTT 5.0 clients are told to go (0x9C) when SIGTERM empties the broker, or none.
+        shutdown_server: OptionalText = Setting::new(
+            "shutdown-server", Kind::Text { check: check_text, noun: "server", allowed: "a server such as b.example:8883, or none" },
+            Fallback::Text("none"),
         ), Start;
     }
 

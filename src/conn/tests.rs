@@ -256,10 +256,17 @@ fn what_ends_is_counted_once_for_the_listener_that_it_came_by_until_that_is_anot
     stage.with(|connections, core| connections.receive_ended(core, silent, ReceiveEnd::PeerGone));
     stage.operations();
     assert_eq!((counts(&stage, 0), counts(&stage, 1), counts(&stage, 2)), ((0, 2), (0, 0), (1, 0)));
+    let ends = |stage: &Stage, listener| {
+        let ends: Vec<_> = stage.connections.counters().ends_by_listener.of(listener).collect();
+        ends
+    };
+    assert_eq!(ends(&stage, 0), [(CloseReason::ClientDisconnect, 1), (CloseReason::SocketClosed, 1)]);
+    assert_eq!((ends(&stage, 1), ends(&stage, 2)), (vec![], vec![(CloseReason::SocketClosed, 1)]));
     let closes: u64 = stage.shard.counters().closes.iter().sum();
     assert_eq!((closes, stage.connections.counters().closes[CloseReason::SocketClosed as usize]), (2, 1));
     let settings = Arc::new(ListenerSettings::default());
     stage.connections.replace_listener(2, settings, Arc::default(), ListenerLayers::None);
+    assert!(ends(&stage, 2).is_empty());
     assert_eq!(counts(&stage, 2), (0, 0));
 }
 

@@ -15,6 +15,7 @@ mod binding;
 mod clock;
 pub mod disk;
 pub mod doctor;
+mod emptying;
 mod fatal;
 mod file_watch;
 mod handshakes;

@@ -133,6 +133,15 @@ impl ServiceManager {
             tell(&[NotifyState::Stopping, NotifyState::Status("Sending what is queued, and stopping")]);
         }
     }
+
+    /// Before that so many clients are asked to go. More time is asked for as long as it goes on.
+    pub(super) fn is_emptying(&self, clients: u64) {
+        if self.listens {
+            let plural = if clients == 1 { "" } else { "s" };
+            let status = format!("Emptying the broker: {clients} client{plural} left");
+            tell(&[NotifyState::Status(&status), NotifyState::ExtendTimeoutUsec(START_EXTENSION.as_micros() as u32)]);
+        }
+    }
 }
 
 /// How far reading back has come is told until this goes.

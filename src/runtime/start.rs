@@ -9,6 +9,7 @@ use std::time::Instant;
 use super::authenticator::{self, AuthOutputs, AuthenticatorHandle, Questions};
 use super::binding::{listen_for_admin, listen_for_admin_at, listening_of, place_of};
 use super::clock;
+use super::emptying;
 use super::file_watch::WatchedFiles;
 use super::kept_bans::KeptBans;
 use super::listeners::{ProcessListeners, layers_with};
@@ -98,11 +99,12 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
         admin.serves_from_now_on(reload_asker(waiters, reload), admin_listeners);
     }
     tell_listening(config, addresses, announce);
-    manager.is_ready(inboxes).map_err(|error| RunError::Thread("the service's status".into(), error.to_string()))?;
+    manager.is_ready(inboxes.clone()).map_err(|error| no_status(&error))?;
     log::event::ready(begun.elapsed().as_millis() as u64);
     let signal = told_to_stop.recv().expect("the thread that hears signals stays");
     tell_stop(&manager, admin.as_ref(), signal, config);
-    let undrained = end(&connectors, &stop, &planes, threads)?;
+    empty(config, &connectors, &inboxes, &manager, admin.as_ref());
+    let undrained = end(&stop, &planes, threads)?;
     log::event::stopped(undrained as u64, begun.elapsed().as_secs());
     Ok(())
 }
@@ -111,17 +113,26 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
 fn tell_stop(manager: &ServiceManager, admin: Option<&AdminHandle>, signal: &str, config: &Config) {
     manager.is_stopping();
     admin.into_iter().for_each(AdminHandle::stops);
-    log::event::stopping(signal, config.process.shutdown_timeout_s.into());
+    log::event::stopping(signal, config.process.shutdown_timeout_s.into(), config.process.shutdown_drain_s.into());
 }
 
-/// Ends what is a client of the broker's own, then the shards, and lets the last spans go. Returns how many connections were not drained.
-fn end(
+/// Ends what is a client of the broker's own, and asks the others to go, if that is to take a while: to where the operator said who had the
+/// broker emptied already, or the configuration says.
+fn empty(
+    config: &Config,
     connectors: &ConnectorsHandle,
-    stop: &AtomicBool,
-    planes: &[PlaneHandle],
-    threads: Vec<ShardThread>,
-) -> Result<usize, RunError> {
+    inboxes: &[InboxSender],
+    manager: &ServiceManager,
+    admin: Option<&AdminHandle>,
+) {
     connectors.end();
+    let named = admin.and_then(AdminHandle::server_of_drain);
+    let server = named.or_else(|| config.process.shutdown_server.get().map(str::to_owned));
+    emptying::empty(inboxes, manager, config.process.shutdown_drain_s, server.as_deref());
+}
+
+/// Ends the shards, and lets the last spans go. Returns how many connections were not drained.
+fn end(stop: &AtomicBool, planes: &[PlaneHandle], threads: Vec<ShardThread>) -> Result<usize, RunError> {
     let undrained = stop_all(stop, planes, threads)?;
     otlp::finish();
     Ok(undrained)
@@ -146,6 +157,10 @@ fn reload_asker(waiters: ReloadWaiters, reload: Errand) -> ReloadAsker {
 
 fn no_signals(error: &io::Error) -> RunError {
     RunError::Thread("the signal handler".into(), error.to_string())
+}
+
+fn no_status(error: &io::Error) -> RunError {
+    RunError::Thread("the service's status".into(), error.to_string())
 }
 
 fn no_spans(error: &io::Error) -> RunError {
@@ -204,9 +219,11 @@ fn check_machine(config: &Config) -> Result<(), RunError> {
 /// Opens the data directory, while the service manager is told how far that has come.
 fn open_logs(config: &Config, manager: &ServiceManager) -> Result<Option<ShardLogs>, RunError> {
     let progress = Arc::default();
-    let no_thread = |error: io::Error| RunError::Thread("the service's status".into(), error.to_string());
-    let _told =
-        if config.store.storage == Storage::Disk { manager.is_reading(&progress).map_err(no_thread)? } else { None };
+    let _told = if config.store.storage == Storage::Disk {
+        manager.is_reading(&progress).map_err(|error| no_status(&error))?
+    } else {
+        None
+    };
     Ok(ShardLogs::open(config, random, clock::now(), &progress)?)
 }
 

@@ -33,7 +33,7 @@ pub use predefined_topics::{PredefinedTopics, is_topic_name};
 pub use setting::{Change, Fallback, Kind, Machine, Scope, Section, Setting};
 pub use texts::OptionalText;
 #[cfg(feature = "runtime")]
-pub(crate) use texts::{authority_of, check_file, check_url};
+pub(crate) use texts::{authority_of, check_file, check_text, check_url};
 pub use units::Unit;
 pub(crate) use value::FromValue;
 #[cfg(feature = "runtime")]

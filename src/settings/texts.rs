@@ -22,7 +22,7 @@ impl FromValue for OptionalText {
 }
 
 /// Reads a text of some length.
-pub(super) fn check_text(text: &str) -> Result<String, String> {
+pub(crate) fn check_text(text: &str) -> Result<String, String> {
     if text.is_empty() || text.len() > AUTH_TEXT_MAX_BYTES || text.contains(char::is_control) {
         return Err(format!(
             "it is empty, longer than {AUTH_TEXT_MAX_BYTES} bytes, or holds control characters; none is none"

@@ -348,6 +348,7 @@ impl Shard {
         Gauges {
             clients_connected: self.clients.sessions.connected() as u64,
             connected_by_version: self.clients.sessions.connected_by_version(),
+            services_connected: self.clients.sessions.services() as u64,
             clients_disconnected: (self.clients.sessions.len() - self.clients.sessions.connected()) as u64,
             subscriptions: (self.router.index.subscriptions_count() - ended_subscriptions) as u64,
             shared_subscriptions: (self.router.index.shared_count() - ended_shared) as u64,

@@ -30,6 +30,8 @@ pub(super) struct Sessions {
     connected: usize,
     /// Of those, by the version of their connection.
     connected_by_version: [u64; 3],
+    /// Of those, the broker's own services.
+    services: usize,
     /// Those that have ended and still have subscriptions, the oldest first.
     ended: VecDeque<SessionId>,
     /// Their subscriptions that are still in the index, and how many of these are shared.
@@ -46,6 +48,7 @@ impl Sessions {
             names,
             connected: 0,
             connected_by_version: [0; 3],
+            services: 0,
             ended: VecDeque::new(),
             ended_subscriptions: (0, 0),
         }
@@ -178,7 +181,7 @@ impl Sessions {
 
     /// Gives a session its connection.
     pub(super) fn attach(&mut self, id: SessionId, link: Link) {
-        let (connection, version) = (link.connection, link.version);
+        let (connection, version, is_service) = (link.connection, link.version, link.is_service());
         let index = connection.slot as usize;
         if self.by_connection.len() <= index {
             self.by_connection.resize(index + 1, ConnectionSlot::default());
@@ -190,6 +193,7 @@ impl Sessions {
         session.disconnected = None;
         self.connected += 1;
         self.connected_by_version[version.index()] += 1;
+        self.services += usize::from(is_service);
     }
 
     /// Takes its connection from a session.
@@ -198,6 +202,7 @@ impl Sessions {
         self.by_connection[link.connection.slot as usize].session = 0;
         self.connected -= 1;
         self.connected_by_version[link.version.index()] -= 1;
+        self.services -= usize::from(link.is_service());
         Some(link)
     }
 
@@ -216,7 +221,12 @@ impl Sessions {
         self.connected
     }
 
-    /// The same by the version of their connection: 3.1, 3.1.1, 5.0.
+    /// Those of them that are services of the broker's own.
+    pub(super) const fn services(&self) -> usize {
+        self.services
+    }
+
+    /// Sessions with a connection, by its version: 3.1, 3.1.1, 5.0.
     pub(super) const fn connected_by_version(&self) -> [u64; 3] {
         self.connected_by_version
     }

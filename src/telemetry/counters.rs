@@ -1,5 +1,6 @@
 //! The numbers one shard keeps. Counters only grow; gauges are read off the state when they are shown.
 
+use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 
 use super::{CloseReason, DropReason, LoopFigures, MessageTimings, PauseReason, RequestRefusal};
@@ -77,6 +78,36 @@ impl CountsByListener {
 impl Default for CountsByListener {
     fn default() -> Self {
         Self([0; LISTENER_INDEXES_MAX])
+    }
+}
+
+/// Connections that ended, by listener and reason. Few of all pairs ever happen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EndsByListener(BTreeMap<(u8, u8), u64>);
+
+impl EndsByListener {
+    /// Counts one more. The broker's own services come by no listener that is counted.
+    fn count(&mut self, listener: u8, reason: CloseReason) {
+        if usize::from(listener) < LISTENER_INDEXES_MAX {
+            *self.0.entry((listener, reason as u8)).or_default() += 1;
+        }
+    }
+
+    /// Those of a listener that have happened.
+    pub fn of(&self, listener: u8) -> impl Iterator<Item = (CloseReason, u64)> + '_ {
+        let of_listener = self.0.range((listener, 0)..=(listener, u8::MAX));
+        of_listener.map(|((_, reason), count)| (CloseReason::ALL[usize::from(*reason)], *count))
+    }
+
+    /// The index is another listener's from now on.
+    fn begin_anew(&mut self, listener: u8) {
+        self.0.retain(|(known, _), _| *known != listener);
+    }
+
+    fn add(&mut self, other: &Self) {
+        for (pair, count) in &other.0 {
+            *self.0.entry(*pair).or_default() += count;
+        }
     }
 }
 
@@ -215,6 +246,8 @@ pub struct TransportCounters {
     pub refused_by_listener: CountsByListener,
     /// Connections of clients that ended, by listener.
     pub closed_by_listener: CountsByListener,
+    /// Both, by reason as well.
+    pub ends_by_listener: EndsByListener,
     /// Messages that clients lost while they were connected, by listener.
     pub lost_by_listener: CountsByListener,
     /// Connections that ended before a shard knew them, by reason.
@@ -233,12 +266,14 @@ impl TransportCounters {
     pub fn refused(&mut self, listener: u8, reason: CloseReason) {
         self.closed(reason);
         self.refused_by_listener.count(listener);
+        self.ends_by_listener.count(listener, reason);
     }
 
     /// Counts for its listener a connection that the shard has ended, and counted for itself.
     pub fn ended_by_shard(&mut self, listener: u8, reason: CloseReason) {
         let counts = if reason.is_refusal() { &mut self.refused_by_listener } else { &mut self.closed_by_listener };
         counts.count(listener);
+        self.ends_by_listener.count(listener, reason);
     }
 
     /// The index is another listener's from now on.
@@ -246,6 +281,7 @@ impl TransportCounters {
         self.sockets_by_listener.begin_anew(listener);
         self.refused_by_listener.begin_anew(listener);
         self.closed_by_listener.begin_anew(listener);
+        self.ends_by_listener.begin_anew(listener);
         self.lost_by_listener.begin_anew(listener);
     }
 
@@ -258,6 +294,7 @@ impl TransportCounters {
         self.sockets_by_listener.add(&other.sockets_by_listener);
         self.refused_by_listener.add(&other.refused_by_listener);
         self.closed_by_listener.add(&other.closed_by_listener);
+        self.ends_by_listener.add(&other.ends_by_listener);
         self.lost_by_listener.add(&other.lost_by_listener);
         self.closes.add(&other.closes);
     }
@@ -270,6 +307,8 @@ pub struct Gauges {
     pub clients_connected: u64,
     /// Of those, by the version of their connection: 3.1, 3.1.1, 5.0.
     pub connected_by_version: [u64; 3],
+    /// Of those, services of the broker's own: bridges, sinks, sources.
+    pub services_connected: u64,
     /// Sessions that wait for their client.
     pub clients_disconnected: u64,
     /// Subscriptions, shared ones included.
@@ -295,6 +334,7 @@ impl Gauges {
     pub fn add(&mut self, other: &Self) {
         self.clients_connected += other.clients_connected;
         add_each(&mut self.connected_by_version, &other.connected_by_version);
+        self.services_connected += other.services_connected;
         self.clients_disconnected += other.clients_disconnected;
         self.subscriptions += other.subscriptions;
         self.shared_subscriptions += other.shared_subscriptions;

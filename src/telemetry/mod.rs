@@ -26,7 +26,7 @@ pub enum Verbosity {
     Trace,
 }
 
-pub use counters::{Counters, CountsByListener, CountsByReason, Gauges, Report, TransportCounters};
+pub use counters::{Counters, CountsByListener, CountsByReason, EndsByListener, Gauges, Report, TransportCounters};
 pub use duration_histogram::{DURATION_BUCKETS, DurationHistogram};
 pub use reasons::{CloseReason, DropReason, PauseReason, RequestRefusal};
 pub use timings::{LoopFigures, MessageTimings};

@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 
 /// Flags of other programs: docker, cargo, journalctl; and the lexicon's example of a name.
-const FOREIGN: [&str; 7] =
-    ["env", "features", "ignore-certificate-errors-spki-list", "max-x", "tmpfs", "unit", "volume"];
+const FOREIGN: [&str; 6] = ["env", "features", "ignore-certificate-errors-spki-list", "max-x", "tmpfs", "volume"];
 
 /// Words that begin with two dashes, without these.
 fn flags(text: &str) -> BTreeSet<String> {

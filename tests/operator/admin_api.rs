@@ -226,7 +226,7 @@ fn the_command_line_does_what_the_api_does() {
     assert_eq!(ok(&["publish", "x", "hello"]), "published; somebody is subscribed\n");
     assert_eq!(clients[0].receive(), *b"\x30\x08\0\x01xhello");
     assert_eq!(ok(&["publish", "-r", "r/1", "kept"]), "published; nobody is subscribed\n");
-    assert!(ok(&["retained", "r/#"]).ends_with("\nr/1    0    4      kept\n"), "{}", ok(&["retained", "r/#"]));
+    assert!(ok(&["retained", "r/#"]).ends_with("\nr/1    0    4      never    kept\n"), "{}", ok(&["retained", "r/#"]));
     let json: Value = serde_json::from_str(&ok(&["--json", "retained", "r/#"])).expect("JSON");
     assert_eq!(json[0]["payload"], "kept");
     assert_eq!(ok(&["delete-retained", "r/#"]), "messages  1\n");

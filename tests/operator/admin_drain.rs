@@ -116,6 +116,100 @@ fn a_broker_that_was_told_to_stop_is_not_ready() {
     admin.broker.ended();
 }
 
+/// An MQTT 5.0 client whose id is one letter, and its session's end, which is in an hour.
+fn connect_v5(address: &str, id: u8) -> Client {
+    let mut client = Client::open(address);
+    client.send(&[0x10, 19, 0, 4, b'M', b'Q', b'T', b'T', 5, 2, 0, 60, 5, 0x11, 0, 0, 0x0e, 0x10, 0, 1, id]);
+    let [kind, length] = client.receive();
+    let code: Vec<u8> = (0..length).map(|_| client.receive::<1>()[0]).collect();
+    assert_eq!((kind, code[1]), (0x20, 0), "{code:02x?}");
+    client
+}
+
+/// The reason code and the rest of the DISCONNECT that comes.
+fn last_words(client: &mut Client) -> (u8, Vec<u8>) {
+    let [kind, length] = client.receive();
+    assert_eq!(kind, 0xe0);
+    let rest: Vec<u8> = (0..length).map(|_| client.receive::<1>()[0]).collect();
+    (rest[0], rest)
+}
+
+#[test]
+fn sigterm_asks_clients_to_go_one_after_the_other_and_tells_them_where_to() {
+    let flags = [
+        "--storage",
+        "memory",
+        "--shutdown-drain",
+        "6s",
+        "--shutdown-server",
+        "b.example:1883",
+        "--shutdown-timeout",
+        "10m",
+    ];
+    let mut admin = Admin::start_with_flags("term-drain", "", &flags);
+    let address = admin.broker.addresses[0].clone();
+    let mut clients: Vec<Client> = (b'a'..=b'z').map(|id| connect_v5(&address, id)).collect();
+    let began = Instant::now();
+    admin.broker.signal("TERM");
+    let line = admin.broker.lines_to(" stopping").pop().expect("a line");
+    assert!(line.contains("timeout_s=600 drain_s=6"), "{line}");
+    assert_eq!(admin.ready().0, 503);
+    assert_eq!(ask(&admin.address, &[], "GET", "/healthz", None).body["status"], "stopping");
+    let went: Vec<Duration> = clients
+        .iter_mut()
+        .map(|client| {
+            let (code, words) = last_words(client);
+            assert_eq!(code, 0x9c, "use another server: {words:02x?}");
+            assert!(words.windows(14).any(|bytes| bytes == b"b.example:1883"), "{words:02x?}");
+            began.elapsed()
+        })
+        .collect();
+    // Thirteen or so of each shard, three a second.
+    assert!(went.iter().max() > Some(&Duration::from_millis(1_500)), "{went:?}");
+    assert!(TcpStream::connect(&address).is_err(), "nobody comes in");
+    drop(clients);
+    assert!(admin.broker.ended().success());
+    assert!(admin.broker.has_said("reason=server_shutdown"));
+}
+
+#[test]
+fn whoever_is_left_when_the_time_is_over_is_closed_and_a_drain_of_before_is_not_waited_for() {
+    // A client at a rate of one a second, and so many that most of them are left.
+    let mut admin = Admin::start_with_flags("term-left", "", &["--storage", "memory", "--shutdown-timeout", "10m"]);
+    let address = admin.broker.addresses[0].clone();
+    let mut clients: Vec<Client> = (b'a'..=b'z').map(|id| connect_v5(&address, id)).collect();
+    assert_eq!(admin.changes("POST", "/api/v1/drain", Some(json!({"clients_per_s": 1}))).status, 200);
+    let began = Instant::now();
+    admin.broker.signal("TERM");
+    let shut_down = clients.iter_mut().map(|client| last_words(client).0).filter(|code| *code == 0x8b).count();
+    assert!(shut_down >= 20, "{shut_down} of 26 are told that it stops");
+    drop(clients);
+    assert!(admin.broker.ended().success() && began.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn sinks_stay_while_clients_are_asked_to_go() {
+    let folder = std::env::temp_dir().join(format!("dunlin-drain-sink-{}", std::process::id()));
+    let sink = format!("[[sink]]\nname = \"kept\"\ntopics = [\"a/#\"]\n[sink.file]\nfolder = {folder:?}\n");
+    let admin = Admin::start("drain-sinks", &sink);
+    admin.broker.lines_to("connector_connected");
+    let mut client = Client::connect(&admin.broker, b'a');
+    let begun = admin.changes("POST", "/api/v1/drain", Some(json!({"clients_per_s": 1_000})));
+    assert_eq!(begun.status, 200);
+    client.closed();
+    let waits = Instant::now();
+    while admin.get("/api/v1/drain")["clients_connected"] != 0 {
+        assert!(waits.elapsed() < Duration::from_secs(30), "somebody is left");
+    }
+    let message = json!({"topic": "a/b", "payload": "x", "qos": 1});
+    assert_eq!(admin.changes("POST", "/api/v1/publish", Some(message)).body["matched"], true);
+    while admin.get("/api/v1/sinks/kept")["delivered"] != 1 {
+        assert!(waits.elapsed() < Duration::from_secs(30), "it does not go on");
+    }
+    assert!(!admin.broker.has_said("client=$sink/kept"), "it was not asked to go");
+    std::fs::remove_dir_all(folder).expect("it is ours");
+}
+
 #[test]
 fn a_listener_for_datagrams_starts_again_whoever_has_its_port_for_streams() {
     let sn = "[[listener]]\nname = \"sn\"\nkind = \"mqtt-sn\"\nport = 0\n";

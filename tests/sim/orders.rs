@@ -241,7 +241,7 @@ impl World {
         self.orders.drains.insert(shard, Draining { clients_per_s, began_ms: self.now.ms(), asked: 0 });
         let hurried = if self.cage.canary == Canary::HurryDrain { clients_per_s * 100 } else { clients_per_s };
         let server = self.orders.rng.percent(50).then(|| "elsewhere:1883".into());
-        self.order(shard, Command::Drain(Some(DrainPlan { clients_per_s: hurried, server })))
+        self.order(shard, Command::Drain(Some(DrainPlan { clients_per_s: hurried, server, is_last: false })))
     }
 
     /// A shard has closed a connection, perhaps because its clients are asked to go.
@@ -263,9 +263,9 @@ impl World {
         };
         drain.asked += 1;
         self.oracle.stats.asked_to_go += 1;
-        // A part is due every 100 ms, and what one has left over of a client the next one may add.
-        let parts = (now_ms - drain.began_ms) / 100 + 1;
-        let most = parts * u64::from(drain.clients_per_s) / 10 + 1;
+        // A part is due every 10 ms, and what one has left over of a client the next one may add.
+        let parts = (now_ms - drain.began_ms) / 10 + 1;
+        let most = parts * u64::from(drain.clients_per_s) / 100 + 1;
         if drain.asked > most {
             return Err(format!("{} clients of shard {shard} were asked to go, {most} are the most", drain.asked));
         }

@@ -22,7 +22,7 @@ pub(super) fn fields(value: &Value) -> String {
 
 /// What a moment is called without its unit, where a field is one.
 fn moment_of(name: &str) -> Option<&str> {
-    let is_moment = matches!(name, "until_ms" | "since_ms" | "last_error_ms" | "last_error_at_ms");
+    let is_moment = name.ends_with("_at_ms") || matches!(name, "until_ms" | "since_ms" | "last_error_ms");
     name.strip_suffix("_ms").filter(|_| is_moment)
 }
 
@@ -189,6 +189,7 @@ pub(super) fn retained(list: &Value) -> String {
             ("TOPIC", |message| plain(&message["topic"])),
             ("QOS", |message| plain(&message["qos"])),
             ("BYTES", |message| plain(&message["payload_bytes"])),
+            ("EXPIRES", |message| message["expires_at_ms"].as_u64().map_or_else(|| "never".to_owned(), rfc3339)),
             ("PAYLOAD", |message| match &message["payload"] {
                 Value::String(text) => plain(&Value::String(text.clone())),
                 _ => format!("base64:{}", plain(&message["payload_base64"])),
@@ -402,6 +403,14 @@ mod tests {
             "{shown}"
         );
         assert_eq!(fields(&json!({"until_ms": 1_772_366_400_000_u64})), "until  2026-03-01T12:00:00Z\n");
+        let away = json!({"disconnected_at_ms": 1_772_366_400_000_u64, "oldest_queued_ms": 300});
+        assert_eq!(fields(&away), "disconnected_at   2026-03-01T12:00:00Z\noldest_queued_ms  300\n");
+        let kept = json!([{"topic": "a", "qos": 0, "payload_bytes": 1, "payload": "x", "expires_at_ms": 1_772_366_400_000_u64},
+                          {"topic": "b", "qos": 1, "payload_bytes": 1, "payload": "y"}]);
+        let shown = retained(&kept);
+        let lines: Vec<&str> = shown.lines().collect();
+        assert_eq!(lines[1], "a      0    1      2026-03-01T12:00:00Z  x");
+        assert_eq!(lines[2], "b      1    1      never                 y");
     }
 
     #[test]

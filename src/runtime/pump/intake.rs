@@ -125,10 +125,14 @@ impl Pump {
                 self.edge.use_ban_list(list.clone());
             }
             if let Command::SetListener { index, is_open } = command
-                && (self.stopping.is_some() || self.edge.set_listener(index, is_open).is_err())
+                && (self.is_leaving() || self.edge.set_listener(index, is_open).is_err())
             {
                 self.inbox.reply(request, Reply::NotNow("the address cannot be listened at now"));
                 continue;
+            }
+            if matches!(&command, Command::Drain(Some(plan)) if plan.is_last) {
+                self.is_last_drain = true;
+                self.edge.stop_listening();
             }
             if matches!(command, Command::ChangeListeners) {
                 self.change_listeners();
@@ -153,7 +157,7 @@ impl Pump {
             self.handshaker = self.handshaker.take().or(handshaker);
             for change in changes {
                 let opens = matches!(change, ListenerChange::Open { .. });
-                if opens && self.stopping.is_some() {
+                if opens && self.is_leaving() {
                     continue;
                 }
                 if let Err(error) = self.edge.change_listener(change) {

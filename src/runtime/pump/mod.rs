@@ -57,6 +57,8 @@ pub(super) struct Pump {
     /// Set for all shards when the process is to stop.
     stop: Arc<AtomicBool>,
     stopping: Option<Deadline>,
+    /// Nobody is let in any more: the broker is emptied before it stops.
+    is_last_drain: bool,
     shutdown_timeout_s: u16,
     heartbeat: Arc<Heartbeat>,
     /// Runs TLS handshakes, where a listener has any.
@@ -126,6 +128,7 @@ impl Pump {
             catching_up: 0,
             stop,
             stopping: None,
+            is_last_drain: false,
             shutdown_timeout_s,
             heartbeat,
             handshaker,
@@ -234,6 +237,11 @@ impl Pump {
         edge.finish_offer(&mut core, offer);
         self.turn_bytes = 0;
         Ok(now)
+    }
+
+    /// Whether listeners stay shut.
+    const fn is_leaving(&self) -> bool {
+        self.is_last_drain || self.stopping.is_some()
     }
 
     /// Whether there is nothing to wait for any more.

@@ -44,7 +44,7 @@ pub(super) struct DrainRequest {
 pub(super) struct DrainView {
     /// Whether the broker is being emptied.
     draining: bool,
-    /// How many are left.
+    /// How many are left. The broker's own (bridges, sinks, sources) are not asked to go, and are not among them.
     clients_connected: u64,
     /// Clients that are asked to go, a second.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -138,7 +138,7 @@ async fn go_on(state: &AdminState, alone: &MutexGuard<'_, ()>, number: u64) -> R
         }
     }
     let clients_per_s = clients_per_s.div_ceil(state.shards.len() as u32);
-    let plan = DrainPlan { clients_per_s, server: server.map(Into::into) };
+    let plan = DrainPlan { clients_per_s, server: server.map(Into::into), is_last: false };
     if let Err(unanswered) = state.shards.change_all(&Command::Drain(Some(plan))).await {
         failures.add("not all clients are asked to go", unanswered.into());
     }
@@ -216,7 +216,7 @@ async fn view(state: &AdminState) -> Result<Json<DrainView>, HttpProblem> {
     state.shards.counts().await?.iter().for_each(|report| sum.add(report));
     let view = state.with_drain(|drain| DrainView {
         draining: drain.is_some(),
-        clients_connected: sum.gauges.clients_connected,
+        clients_connected: sum.gauges.clients_connected - sum.gauges.services_connected,
         clients_per_s: drain.as_ref().map(|drain| drain.clients_per_s),
         server_reference: drain.as_ref().and_then(|drain| drain.server_reference.clone()),
     });

@@ -144,6 +144,11 @@ impl AdminHandle {
         self.0.stops();
     }
 
+    /// Where clients are told to go, if an operator has the broker emptied.
+    pub(crate) fn server_of_drain(&self) -> Option<String> {
+        self.0.with_drain(|drain| drain.as_ref().and_then(|drain| drain.server_reference.clone()))
+    }
+
     /// Whether the broker is being emptied.
     pub(crate) fn is_draining(&self) -> bool {
         self.0.with_drain(|drain| drain.is_some())

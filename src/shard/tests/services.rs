@@ -5,7 +5,7 @@ use super::harness::{World, options, v5, v5_kept};
 use super::show::publish1;
 use crate::codec::{Connect, Packet, Version};
 use crate::settings::ListenerSettings;
-use crate::shard::UserNameBasis;
+use crate::shard::{Command, DrainPlan, Reply, UserNameBasis};
 
 /// Connects by the internal listener. Returns the peer and its answer.
 fn service(world: &mut World, connect: &Connect<'_>) -> (usize, Vec<String>) {
@@ -35,6 +35,33 @@ fn the_client_id_of_a_service_is_refused_from_everybody_else() {
     // And a service has no other name.
     let (_, answer) = service(&mut world, &v5("c"));
     assert!(!answer[0].starts_with("CONNACK success"), "{answer:?}");
+}
+
+#[test]
+fn who_empties_the_broker_asks_clients_to_go_and_no_service() {
+    let mut world = World::new();
+    let (sink, _) = service(&mut world, &v5("$sink/s"));
+    let clients = [world.client("a"), world.client("b"), world.connect(&Connect::new(Version::V311, "c", true))];
+    let drain = |server: Option<&str>, is_last| {
+        Command::Drain(Some(DrainPlan { clients_per_s: 20, server: server.map(Into::into), is_last }))
+    };
+    assert_eq!(world.ask(0, drain(None, false)), Reply::Done);
+    world.pass_ms(60);
+    let told: Vec<Vec<String>> = clients.iter().map(|&client| world.read(client)).collect();
+    assert_eq!(told[0], ["DISCONNECT administrative action", "CLOSED administrative_action"]);
+    assert!(told[1].is_empty() && told[2].is_empty(), "one in fifty milliseconds: {told:?}");
+    assert_eq!(world.ask(0, drain(None, true)), Reply::Done);
+    world.pass_ms(60);
+    assert_eq!(world.read(clients[1]), ["DISCONNECT server shutting down", "CLOSED server_shutdown"]);
+    assert_eq!(world.ask(0, drain(Some("b:1"), true)), Reply::Done);
+    world.pass_ms(500);
+    assert_eq!(world.read(clients[2]), ["CLOSED server_shutdown"]);
+    let elsewhere = world.client("d");
+    world.pass_ms(500);
+    assert_eq!(world.read(elsewhere), ["DISCONNECT use another server", "CLOSED server_shutdown"]);
+    assert!(world.read(sink).is_empty(), "it stays");
+    let Reply::Counts(report) = world.ask(0, Command::Counts) else { panic!("numbers") };
+    assert_eq!((report.gauges.clients_connected, report.gauges.services_connected), (1, 1));
 }
 
 #[test]

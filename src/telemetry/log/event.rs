@@ -473,9 +473,9 @@ pub fn store_delayed(shard: u64, text: &dyn Display) {
     warn!(target: TARGET, event = "store_delayed", shard, %text);
 }
 
-/// A signal told the broker to stop; it waits at most so long for queued packets.
-pub fn stopping(signal: &str, timeout_s: u64) {
-    info!(target: TARGET, event = "stopping", signal, timeout_s);
+/// A signal told the broker to stop; it asks clients to go for so long at most, and then waits at most so long for queued packets.
+pub fn stopping(signal: &str, timeout_s: u64, drain_s: u64) {
+    info!(target: TARGET, event = "stopping", signal, timeout_s, drain_s);
 }
 
 /// The broker has stopped, with this many connections left that did not drain in time.

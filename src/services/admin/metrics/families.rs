@@ -202,6 +202,19 @@ const CLIENTS: &[Family] = &[
         |scrape, sum, to| by_listener(to, scrape, &sum.transport.closed_by_listener),
     ),
     counter(
+        "dunlin_listener_connections_ended",
+        NoUnit,
+        "Connections that ended before CONNACK or after it, by listener and reason: pairs that have happened",
+        |scrape, sum, to| {
+            for listener in &scrape.listeners {
+                for (reason, count) in sum.transport.ends_by_listener.of(listener.index) {
+                    let labels = vec![("listener", listener.name.clone()), ("reason", reason.label().to_owned())];
+                    to.with_labels(labels, count);
+                }
+            }
+        },
+    ),
+    counter(
         "dunlin_listener_messages_dropped",
         NoUnit,
         "Messages that clients lost while they were connected, by listener",
