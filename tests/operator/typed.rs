@@ -70,8 +70,9 @@ impl Drop for Desk {
 }
 
 /// A broker without an admin server, whose port somebody else may have.
-fn start(name: &str, file: &str) -> Broker {
-    Broker::start_with_flags(&format!("typed-{name}"), file, &[], &["--storage", "memory", "--admin-port", "off"])
+fn start(name: &str) -> Broker {
+    let flags = ["--storage", "memory", "--admin-port", "off"];
+    Broker::start_with_flags(&format!("typed-{name}"), "[node]\nsys_interval = 1\n", &[], &flags)
 }
 
 fn port_of(broker: &Broker) -> String {
@@ -96,7 +97,7 @@ fn users_come_and_go_and_rules_say_what_they_come_to() {
 #[test]
 fn the_topics_of_the_broker_are_heard() {
     assert_no_other(SYS, &["mosquitto_sub"]);
-    let broker = start("sys", "[node]\nsys_interval = 1\n");
+    let broker = start("sys");
     let desk = Desk::new("sys");
     let heard = blocks(SYS, "mosquitto_sub").concat();
     let before = "mosquitto_sub() { command mosquitto_sub \"$@\" -p \"$PORT\" -C 40 -W 60; }\n\
@@ -127,7 +128,7 @@ fn sensors_are_listened_to_by_one_flag() {
 
 #[test]
 fn what_the_readme_publishes_comes_to_who_is_subscribed() {
-    let broker = start("readme", "");
+    let broker = start("readme");
     let desk = Desk::new("readme");
     let [heard, said] = ["mosquitto_sub -h", "mosquitto_pub -h"].map(|words| blocks(README, words).concat());
     let before = "mosquitto_sub() { exec mosquitto_sub \"$@\" -p \"$PORT\" -C 1 -W 60; }\n\
