@@ -216,6 +216,8 @@ fn mosquitto_is_reached_over_tcp_tls_and_websocket_and_a_reload_changes_what_the
     let lines = here.lines_to(" connector_session_stays ");
     let command = "dunlin ctl kick --end-session '$bridge/oldest'";
     assert!(lines[lines.len() - 1].contains(command), "{lines:?}");
+    let document = include_str!("../../docs/BRIDGES.md");
+    assert!(document.contains(&format!("```sh\n{}\n```\n", command.replace("oldest", "NAME"))), "the document has it");
     assert!(ctl(&socket, &["kick", "--end-session", "$bridge/oldest"]).status.success());
     assert!(!ctl(&socket, &["client", "$bridge/oldest"]).status.success());
     let text = await_bridges(&socket, &["five", "old", "tls", "ws"].map(|name| (name, "connected")));

@@ -52,6 +52,7 @@ mod tls;
 mod tls_choices;
 mod tls_lists;
 mod turned_away;
+mod typed;
 mod unix;
 mod web;
 #[path = "../support/websocket.rs"]
