@@ -21,9 +21,8 @@ use crate::ring::{
     WriteAt,
 };
 use crate::settings::Settings;
-use crate::shard::{Effects, Event, MeshOut};
+use crate::shard::{Effects, Event, LogRoom, MeshOut};
 use crate::slab::Slab;
-use crate::store::LogRoom;
 use crate::telemetry::TransportCounters;
 use crate::time::{Deadline, Now};
 

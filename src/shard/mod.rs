@@ -135,7 +135,7 @@ pub use settings::{ProcessContext, Settings};
 pub use shown_properties::ShownProperties;
 pub use tail::{TailFilters, TailedMessage, is_watched};
 
-pub use crate::store::LogStart;
+pub use crate::store::{LogRoom, LogStart};
 
 use answer::CommandsUnderWay;
 use clients::Clients;

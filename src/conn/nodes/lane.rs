@@ -13,8 +13,7 @@ use crate::conn::connections::Connections;
 use crate::ids::ShardId;
 use crate::limits::LINK_TURN_BYTES;
 use crate::shard::link_words::encode;
-use crate::shard::{MeshOut, PeerFault};
-use crate::store::LogRoom;
+use crate::shard::{LogRoom, MeshOut, PeerFault};
 use crate::telemetry::CloseReason;
 use crate::time::Now;
 

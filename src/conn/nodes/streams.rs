@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::cluster::{BootId, ClusterView, LinkIn, LinkOut, LinkPeer, LinkPulse, LinkRedial, NodeId, PeerProcess};
 use crate::ids::{ConnectionId, ShardId};
-use crate::store::LogRoom;
+use crate::shard::LogRoom;
 use crate::time::{Deadline, Now};
 
 /// Not dialled again.

@@ -6,8 +6,7 @@ use super::*;
 use crate::cluster::{LinkFrame, LinkSealer, LinkSide, NodeId};
 use crate::ids::WriteStamp;
 use crate::limits::{LINK_BUFFER_MARK_BYTES, LINK_PING_MS, LINK_PINGS_MISSED};
-use crate::shard::{Effect, MeshMessage, MeshOut, PeerFault};
-use crate::store::LogRoom;
+use crate::shard::{Effect, LogRoom, MeshMessage, MeshOut, PeerFault};
 
 /// A node, and its link to another, by which nothing was said yet.
 fn dialled() -> (LinkedNode, ConnectionId, LinkSealer) {
