@@ -26,9 +26,9 @@ pub(super) struct LinkRooms {
 /// What becomes of a message for a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LinkFate {
-    /// It is said.
+    /// Its link is not behind, and takes it.
     Said,
-    /// It is said, and its publisher waits.
+    /// Its link takes it, and whoever has published it waits.
     SaidAndHeld,
     /// It is dropped, and counted.
     Dropped,
