@@ -109,6 +109,11 @@ impl LinkOut {
         Some(chunk.bytes.clone())
     }
 
+    /// Whether [`Self::next_bytes`] has something.
+    pub fn has_next(&self) -> bool {
+        self.is_connected && (self.given_chunks < self.kept.len() || self.open_frames > 0)
+    }
+
     /// Bytes that the peer has not said it has.
     pub const fn waiting_bytes(&self) -> usize {
         self.waiting_bytes
@@ -117,6 +122,11 @@ impl LinkOut {
     /// Whether so much waits that QoS 0 is dropped, and whoever publishes what has to wait is held.
     pub const fn is_behind(&self) -> bool {
         self.waiting_bytes > LINK_BUFFER_MARK_BYTES
+    }
+
+    /// Whether that is over, where it was so: half of it waits at most.
+    pub const fn has_drained(&self) -> bool {
+        self.waiting_bytes <= LINK_BUFFER_MARK_BYTES / 2
     }
 
     fn close_chunk(&mut self) {

@@ -38,7 +38,7 @@ impl Connections {
                 Effect::Hold { connection } => self.hold(connection),
                 Effect::Release { connection } => self.release_held(connection),
                 Effect::Close { connection, reason } => self.begin_lingering(connection, reason),
-                Effect::EndLink { .. } => {} // nobody has links yet
+                Effect::EndLink { slot, fault } => self.end_links_of(slot, fault),
             }
         }
     }

@@ -43,6 +43,8 @@ pub trait InputHandler {
     fn holds_sender(&mut self) -> bool;
     /// What [`Effects::deliveries`](crate::shard::Effects::deliveries) has come to.
     fn deliveries(&self) -> u32;
+    /// Whether nothing that may bring another message is to be heard for now.
+    fn is_overloaded(&self) -> bool;
     /// Whether anything is left that could be sent to the client of a connection, or that it has not acknowledged.
     fn has_more_for(&self, connection: ConnectionId) -> bool;
     /// Whether a message of QoS 1 or 2 that a client publishes would be taken. Otherwise its connection would end.
@@ -87,6 +89,10 @@ impl InputHandler for ShardTurn<'_> {
     #[inline]
     fn deliveries(&self) -> u32 {
         self.turn.fx.deliveries
+    }
+
+    fn is_overloaded(&self) -> bool {
+        self.shard.is_overloaded()
     }
 
     fn has_more_for(&self, connection: ConnectionId) -> bool {
@@ -531,7 +537,8 @@ impl Connections {
     #[inline]
     pub fn has_work(&self) -> bool {
         let has_deferred = !self.held.is_empty() || !self.budgets.is_empty() || !self.resumed.is_empty();
-        !self.lingering.is_empty() || self.sn.has_work() || has_deferred && !self.is_paused
+        let has_links = self.links.as_deref().is_some_and(NodeLinks::has_more);
+        !self.lingering.is_empty() || self.sn.has_work() || has_deferred && !self.is_paused || has_links
     }
 
     /// A socket that a listener accepted which there is no more.

@@ -4,6 +4,7 @@ mod belonging;
 mod dialling;
 mod full;
 mod held;
+mod lane;
 mod layered;
 mod life;
 mod link_handover;

@@ -51,7 +51,7 @@ impl Connections {
         self.resumed.push_back(id);
     }
 
-    /// Hears the next client that has waited. Returns whether there was one; to be asked before the rest of what has been
+    /// Hears the next client, or link, that has waited. Returns whether there was one; to be asked before the rest of what has been
     /// received is handled.
     pub fn hear_resumed(&mut self, core: &mut impl InputHandler) -> bool {
         if self.is_paused {
@@ -62,6 +62,10 @@ impl Connections {
         let hearing = match connection.phase {
             Phase::AwaitingVerdict(hearing) => Some(hearing),
             Phase::Open => None, // it was held
+            Phase::Link => {
+                self.hear_link_on(core, id);
+                return true;
+            }
             _ => return true,
         };
         connection.phase = Phase::Open;

@@ -21,7 +21,7 @@ use crate::ring::{
     WriteAt,
 };
 use crate::settings::Settings;
-use crate::shard::{Effects, Event};
+use crate::shard::{Effects, Event, LogRoom, MeshOut};
 use crate::slab::Slab;
 use crate::telemetry::TransportCounters;
 use crate::time::{Deadline, Now};
@@ -197,6 +197,16 @@ impl Edge {
     pub fn use_view(&mut self, now: Now, node: Option<NodeId>, view: Arc<ClusterView>) {
         self.connections.use_view(now, node, view);
         self.carry_out();
+    }
+
+    /// Gives links what this shard has said to other nodes: once a turn.
+    pub fn take_links(&mut self, now: Now, mesh: &mut MeshOut) {
+        self.connections.take_links(now, mesh);
+    }
+
+    /// The next peer whose link is behind from now on, or has room again.
+    pub fn next_link_room(&mut self) -> Option<(ShardId, LogRoom)> {
+        self.connections.next_link_room()
     }
 
     /// What was found out about other nodes since this was last asked.

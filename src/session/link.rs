@@ -104,11 +104,11 @@ impl Marks {
     const REFUSAL_TOLD: u8 = 2;
     const HELD_BACK: u8 = 4;
     const SPARED: u8 = 8;
-    const HELD_FOR_LOG: u8 = 16;
+    const HELD_FOR_ROOM: u8 = 16;
     const HELD_FOR_FANOUT: u8 = 32;
     const HELD_FOR_ANSWER: u8 = 64;
     /// Each of those for which the client is not read.
-    const HELD: u8 = Self::HELD_BACK | Self::HELD_FOR_LOG | Self::HELD_FOR_FANOUT | Self::HELD_FOR_ANSWER;
+    const HELD: u8 = Self::HELD_BACK | Self::HELD_FOR_ROOM | Self::HELD_FOR_FANOUT | Self::HELD_FOR_ANSWER;
 
     const fn set(&mut self, mark: u8, on: bool) {
         self.0 = if on { self.0 | mark } else { self.0 & !mark };
@@ -218,14 +218,14 @@ impl Link {
         self.marks.set(Marks::SPARED, on);
     }
 
-    /// Whether the client is not read, because a disk is slower than what is published.
-    pub const fn is_held_for_log(&self) -> bool {
-        self.marks.0 & Marks::HELD_FOR_LOG != 0
+    /// Whether the client is not read, because a disk, or a link to another node, is slower than what is published.
+    pub const fn is_held_for_room(&self) -> bool {
+        self.marks.0 & Marks::HELD_FOR_ROOM != 0
     }
 
     /// Notes that, or that it is over.
-    pub const fn set_held_for_log(&mut self, on: bool) {
-        self.marks.set(Marks::HELD_FOR_LOG, on);
+    pub const fn set_held_for_room(&mut self, on: bool) {
+        self.marks.set(Marks::HELD_FOR_ROOM, on);
     }
 
     /// Notes that the client is not read until a message of it has been delivered to many, or that this is over.

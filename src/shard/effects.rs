@@ -312,25 +312,34 @@ pub struct PublishSeen {
 
 /// What a peer, another node of the cluster, has said wrongly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.text())]
 pub enum PeerFault {
     /// It cannot have applied that.
-    #[error("the peer says that it has applied what it was not told, or less than before")]
     Applied,
     /// Its numbers go back.
-    #[error("the peer's announcements go back")]
     Announced,
     /// An interest in a filter that cannot have it.
-    #[error("the peer announces an interest that no node has")]
     Interest,
     /// An answer to what this node has not asked, or that it has answered before.
-    #[error("the peer answers what it was not asked")]
     Answer,
     /// A write to the retained store without RETAIN.
-    #[error("the peer sends a message that no node sends")]
     Message,
     /// What has not its turn, or is not for this shard.
-    #[error("the peer says what has not its turn")]
     Order,
+}
+
+impl PeerFault {
+    /// In words.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Applied => "the peer says that it has applied what it was not told, or less than before",
+            Self::Announced => "the peer's announcements go back",
+            Self::Interest => "the peer announces an interest that no node has",
+            Self::Answer => "the peer answers what it was not asked",
+            Self::Message => "the peer sends a message that no node sends",
+            Self::Order => "the peer says what has not its turn",
+        }
+    }
 }
 
 /// The first messages of a session's queue are to come back into memory.

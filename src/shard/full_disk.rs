@@ -9,7 +9,7 @@ use super::clients::Clients;
 use super::router::Router;
 use super::{MeshMessage, Shard, Turn};
 use crate::codec::SubscriptionOptions;
-use crate::ids::{Qos, SessionId, ShardId, ShardSet};
+use crate::ids::{ConnectionId, Qos, SessionId, ShardId, ShardSet};
 use crate::limits::BEHIND_RELEASED_PER_TURN;
 use crate::session::MessageRef;
 use crate::store::LogRoom;
@@ -97,11 +97,27 @@ impl Clients {
 
     #[cold]
     fn hold_for_log(&mut self, turn: &mut Turn<'_>, id: SessionId) {
-        let Some(link) = self.sessions.try_get_mut(id).and_then(|session| session.link.as_deref_mut()) else { return };
+        let held = self.hold_for_room(turn, id);
+        self.log_rooms.held.extend(held);
+    }
+
+    /// Has a publisher not be read until what it publishes has room. Returns its connection, unless that was so before.
+    pub(super) fn hold_for_room(&mut self, turn: &mut Turn<'_>, id: SessionId) -> Option<ConnectionId> {
+        let link = self.sessions.try_get_mut(id)?.link.as_deref_mut()?;
         turn.fx.holds_sender = true;
-        if !link.is_held_for_log() {
-            link.set_held_for_log(true);
-            self.log_rooms.held.push_back(link.connection);
+        if link.is_held_for_room() {
+            return None;
+        }
+        link.set_held_for_room(true);
+        Some(link.connection)
+    }
+
+    /// What a publisher published has room: it is read again, if it is still there.
+    pub(super) fn read_again(&mut self, turn: &mut Turn<'_>, connection: ConnectionId) {
+        let Some(id) = self.sessions.of_connection(connection) else { return };
+        if let Some(link) = self.sessions.get_mut(id).link.as_deref_mut() {
+            link.set_held_for_room(false);
+            self.hear_again(turn, id);
         }
     }
 
@@ -117,10 +133,7 @@ impl Clients {
         }
         for _ in 0..BEHIND_RELEASED_PER_TURN {
             let Some(connection) = self.log_rooms.held.pop_front() else { return };
-            let Some(id) = self.sessions.of_connection(connection) else { continue };
-            let Some(link) = self.sessions.get_mut(id).link.as_deref_mut() else { continue };
-            link.set_held_for_log(false);
-            self.hear_again(turn, id);
+            self.read_again(turn, connection);
         }
     }
 }

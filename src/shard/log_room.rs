@@ -40,11 +40,6 @@ impl LogRooms {
         self.short.contains(shard)
     }
 
-    /// Whether that of this shard, or the link to this peer, is.
-    pub(super) const fn is_behind_at(&self, shard: ShardId) -> bool {
-        self.behind.contains(shard)
-    }
-
     /// Whether a disk is slower than what is published.
     #[inline]
     pub(super) const fn is_behind(&self) -> bool {

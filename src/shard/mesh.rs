@@ -331,6 +331,19 @@ impl MeshOut {
         batches.map(|(shard, batch)| (ShardId(shard as u8), batch))
     }
 
+    /// Forgets what is for a process that is gone.
+    pub(super) fn forget(&mut self, slot: ShardId) {
+        if let Some(batch) = self.0.get_mut(slot.index()) {
+            batch.clear(0, 0);
+        }
+    }
+
+    /// Batches for other nodes' processes that are not empty, where this node has so many shards.
+    pub fn batches_of_nodes(&mut self, shards: usize) -> impl Iterator<Item = (ShardId, &mut MeshBatch)> {
+        let batches = self.0.iter_mut().enumerate().skip(shards);
+        batches.filter(|(_, batch)| !batch.messages.is_empty()).map(|(slot, batch)| (ShardId(slot as u8), batch))
+    }
+
     /// Messages that wait for a shard.
     pub fn waiting_for(&self, shard: ShardId) -> usize {
         self.0.get(shard.index()).map_or(0, |batch| batch.messages.len())

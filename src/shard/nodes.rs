@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::asked::AskedPeers;
 use super::forget_slot::Forgetting;
+use super::link_rooms::LinkRooms;
 use super::speaker::Speaker;
 use super::{Effect, InterestTold, MeshMessage, Reply, Shard, Turn};
 use crate::cluster::ClusterView;
@@ -30,6 +31,8 @@ pub(super) struct Nodes {
     pub forgetting: Forgetting,
     /// Whose answers are waited for.
     pub asked: AskedPeers,
+    /// What links have room for.
+    pub rooms: LinkRooms,
 }
 
 impl Nodes {
@@ -71,8 +74,8 @@ impl Shard {
         let before = self.router.nodes.as_ref().map(|nodes| nodes.view.slots()).unwrap_or_default();
         let nodes = self.router.nodes.get_or_insert_with(|| {
             let speaker = is_speaker.then(|| Speaker::new(shards));
-            let (view, told) = (Arc::clone(&view), Vec::new());
-            Box::new(Nodes { view, speaker, told, forgetting: Forgetting::default(), asked: AskedPeers::default() })
+            let (forgetting, asked, rooms) = (Forgetting::default(), AskedPeers::default(), LinkRooms::default());
+            Box::new(Nodes { view: Arc::clone(&view), speaker, told: Vec::new(), forgetting, asked, rooms })
         });
         nodes.view = view;
         nodes.told.retain(|(peer, _)| now.contains(*peer));
@@ -87,16 +90,20 @@ impl Shard {
         self.router.others.extend(now);
         for gone in before.without(now).iter() {
             self.clients.questions.end(gone);
-            self.note_room_of_log(turn, gone, LogRoom::Enough);
+            self.note_room_of_link(turn, gone, LogRoom::Enough);
+            // Another process may have the slot before links are given what was said.
+            turn.fx.mesh.forget(gone);
         }
     }
 
-    /// Whether a turn would go on with what peers are told, with what is forgotten of them, or with what they will not answer any more.
+    /// Whether a turn would go on with what peers are told, with what is forgotten of them, with what they will not answer any more, or with who waited for
+    /// a link.
     pub(super) fn has_work_for_peers(&self) -> bool {
         let Some(nodes) = self.router.nodes.as_deref() else { return false };
         !nodes.forgetting.is_empty()
             || nodes.asked.has_ended()
-            || nodes.speaker.as_ref().is_some_and(|speaker| speaker.is_telling(&self.clients.log_rooms))
+            || nodes.rooms.has_publishers_to_resume()
+            || nodes.speaker.as_ref().is_some_and(|speaker| speaker.is_telling(&nodes.rooms))
     }
 
     /// One turn's part of it.
@@ -105,6 +112,7 @@ impl Shard {
             self.go_on_telling(turn);
             self.go_on_forgetting(turn);
             self.answer_for_ended(turn);
+            self.resume_for_links(turn);
         }
     }
 

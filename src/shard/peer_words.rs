@@ -38,7 +38,7 @@ impl Shard {
             MeshMessage::RetainedDeleted { topic, stamp } => {
                 self.router.apply_retained_deletion(turn, &mut self.clients, &topic, stamp);
             }
-            MeshMessage::LogRoom { room } => self.note_room_of_log(turn, from, room),
+            MeshMessage::LogRoom { room } => self.note_room_of_link(turn, from, room),
             to_node => return self.handle_word_to_node(turn, from, to_node),
         }
         Ok(())
@@ -102,8 +102,9 @@ impl Shard {
 
     /// The next page of what this node is interested in, for a peer that is told all.
     pub(super) fn go_on_telling(&mut self, turn: &mut Turn<'_>) {
-        let Some(speaker) = self.router.speaker() else { return };
-        let Some((peer, shard)) = speaker.ask_page(&self.clients.log_rooms) else { return };
+        let Some(nodes) = self.router.nodes.as_deref_mut() else { return };
+        let page = nodes.speaker.as_mut().and_then(|speaker| speaker.ask_page(&nodes.rooms));
+        let Some((peer, shard)) = page else { return };
         if shard == ShardId::SPEAKER {
             self.router.tell_own_page(turn, peer);
         } else {

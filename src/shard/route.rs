@@ -83,7 +83,11 @@ impl Router {
             let others = ToOtherShards { matches: &matches, picks: &picks, retained, confirm, once, of_node: false };
             others_wait = others.send(turn, clients, &mut fanout.routed, self.others_here);
             if let Some(nodes) = self.nodes.as_deref_mut() {
-                others_wait += others.send_to_nodes(turn, clients, nodes, &mut fanout.routed);
+                let (waits, behind) = others.send_to_nodes(turn, clients, nodes, &mut fanout.routed);
+                others_wait += waits;
+                if let Some(held) = publisher.zip(behind) {
+                    nodes.rooms.hold(turn, clients, held);
+                }
             }
         }
         let waits = u8::from(is_under_way && confirm.is_some());

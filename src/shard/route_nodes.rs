@@ -7,6 +7,7 @@
 
 use super::clients::Clients;
 use super::forwards::ForwardRoute;
+use super::link_rooms::LinkFate;
 use super::nodes::Nodes;
 use super::route::ToOtherShards;
 use super::router::Router;
@@ -19,21 +20,27 @@ use crate::session::{AckNumber, Reception, Routed};
 const QUESTIONS_MAX: u8 = 128;
 
 impl ToOtherShards<'_> {
-    /// One message per interested node. Returns how many questions they will answer.
+    /// One message per interested node. Returns how many questions they will answer, and a node whose link is behind, for which it waits.
     pub(super) fn send_to_nodes(
         &self,
         turn: &mut Turn<'_>,
         clients: &mut Clients,
         nodes: &mut Nodes,
         routed: &mut Routed<'_>,
-    ) -> u8 {
+    ) -> (u8, Option<ShardId>) {
         let slots = nodes.view.slots();
         let targets = if self.retained.is_some() { slots } else { self.targets().and(slots) };
         // What belongs to a change, and what goes behind such a message, crosses when that is durable.
         let waits_for_log =
             clients.forwards.waiting[routed.message.qos as usize] > 0 || self.once && clients.record_log.is_kept();
-        let mut waits = 0;
+        let (mut waits, mut behind) = (0, None);
+        let weight = (routed.message.qos, self.retained.is_some());
         for slot in targets.iter() {
+            match nodes.rooms.fate(clients, slot, weight) {
+                LinkFate::Said => {}
+                LinkFate::SaidAndHeld => behind = Some(slot),
+                LinkFate::Dropped => continue,
+            }
             let groups = self.groups_of(slot);
             for frame in 0..groups.len().div_ceil(LINK_GROUPS_MAX).max(1) {
                 let is_first = frame == 0;
@@ -55,7 +62,7 @@ impl ToOtherShards<'_> {
                 }
             }
         }
-        waits
+        (waits, behind)
     }
 }
 

@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 
 use super::fence::NodeFence;
 use super::forget_slot::SlotsToForget;
-use super::log_room::LogRooms;
+use super::link_rooms::LinkRooms;
 use super::passed_on::PassedOn;
 use super::{InterestTold, MeshMessage, Turn};
 use crate::ids::{ShardId, ShardSet};
@@ -94,12 +94,12 @@ impl Speaker {
     }
 
     /// Whether a page may be asked for.
-    pub(super) fn is_telling(&self, rooms: &LogRooms) -> bool {
+    pub(super) fn is_telling(&self, rooms: &LinkRooms) -> bool {
         self.next_told(rooms).is_some()
     }
 
     /// Asks for a page: for which peer, and of which shard.
-    pub(super) fn ask_page(&mut self, rooms: &LogRooms) -> Option<(ShardId, ShardId)> {
+    pub(super) fn ask_page(&mut self, rooms: &LinkRooms) -> Option<(ShardId, ShardId)> {
         let Telling { peer, shard } = self.telling[self.next_told(rooms)?];
         self.asked = AskedPage::For(peer);
         Some((peer, shard))
@@ -111,7 +111,7 @@ impl Speaker {
     }
 
     /// The place in the list of a peer that may be told a page.
-    fn next_told(&self, rooms: &LogRooms) -> Option<usize> {
+    fn next_told(&self, rooms: &LinkRooms) -> Option<usize> {
         let takes_more = |telling: &Telling| !rooms.is_behind_at(telling.peer);
         (self.asked == AskedPage::No).then(|| self.telling.iter().position(takes_more)).flatten()
     }

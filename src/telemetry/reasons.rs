@@ -34,11 +34,13 @@ pub enum DropReason {
     StorageFull,
     /// It was kept, and its bytes on the disk are damaged.
     StorageDamaged,
+    /// QoS 0 for another node, by a link that is behind.
+    LinkFull,
 }
 
 impl DropReason {
     /// How many reasons there are.
-    pub const COUNT: usize = 15;
+    pub const COUNT: usize = 16;
     /// Every reason, in the order of its number.
     pub const ALL: [Self; Self::COUNT] = [
         Self::OutboxFull,
@@ -56,6 +58,7 @@ impl DropReason {
         Self::RateLimited,
         Self::StorageFull,
         Self::StorageDamaged,
+        Self::LinkFull,
     ];
 
     /// The label of the metric, stable for whoever has dashboards.
@@ -76,6 +79,7 @@ impl DropReason {
             Self::RateLimited => "rate_limited",
             Self::StorageFull => "storage_full",
             Self::StorageDamaged => "storage_damaged",
+            Self::LinkFull => "link_full",
         }
     }
 }

@@ -55,6 +55,10 @@ impl InputHandler for Told<'_> {
         self.world.fx.deliveries
     }
 
+    fn is_overloaded(&self) -> bool {
+        self.world.shards[self.shard].is_overloaded()
+    }
+
     fn has_more_for(&self, connection: ConnectionId) -> bool {
         self.world.shards[self.shard].has_more_for(connection)
     }

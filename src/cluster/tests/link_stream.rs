@@ -172,12 +172,22 @@ fn what_a_peer_does_not_take_is_counted_and_cut_into_chunks() {
     }
     let one = 60_000 + 4 + 1 + 9 + 4;
     assert!((LINK_BUFFER_MARK_BYTES..LINK_BUFFER_MARK_BYTES + one).contains(&out.waiting_bytes()));
+    assert!(!out.has_next(), "there is no connection");
     out.connected(0).unwrap();
+    assert!(out.has_next());
     let chunks: Vec<Bytes> = std::iter::from_fn(|| out.next_bytes()).collect();
+    assert!(!out.has_next() && !out.has_drained());
     assert!(chunks.iter().all(|chunk| chunk.len() < LINK_CHUNK_BYTES + one), "a turn's worth each");
     assert_eq!(chunks.iter().map(Bytes::len).sum::<usize>(), out.waiting_bytes());
     out.received(1).unwrap();
-    assert!(!out.is_behind());
+    assert!(!out.is_behind() && !out.has_drained());
+    let half = LINK_BUFFER_MARK_BYTES / 2;
+    let left = (1..).map(|count| {
+        out.received(count).unwrap();
+        (out.has_drained(), out.waiting_bytes())
+    });
+    let (_, left) = left.into_iter().find(|(has_drained, _)| *has_drained).expect("it drains");
+    assert!((half - one..=half).contains(&left), "{left}");
 }
 
 #[test]

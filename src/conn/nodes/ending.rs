@@ -106,6 +106,8 @@ impl Connections {
             links.unknown.remove(&id);
             links.streams.forget(id);
         }
+        // What waits of it gives its buffers back.
+        self.budgets.release(id);
     }
 
     /// Whether its peer only tries whether it reaches this node.

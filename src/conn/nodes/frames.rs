@@ -1,16 +1,19 @@
-//! Frames of links: what comes, and what is sent.
+//! Frames of links, as they come.
 //!
 //! Always holds: a counted frame leads to one input of the shard, in its order, and is counted when it has; what cannot have been meant ends the
-//! link. A link is given no more than [`LINK_TURN_BYTES`] a turn, and nothing while its socket is behind.
+//! link. A link whose frames have led to as many deliveries as a turn makes, or to more fan-outs than may be under way, goes on in another turn, and what it has sent
+//! is kept. Who is not heard because this shard is paused is not called silent; the other end, whose PINGs nobody answers, makes a new connection.
+//! Leaves to others: what is said (`lane`).
 
 use std::sync::Arc;
 
 use super::streams::{LinkMeeting, LinkNews, LinkRole};
-use crate::cluster::{ClusterView, LinkFrame, LinkOut, LinkRefusal, NodeId};
+use crate::cluster::{ClusterView, LinkFrame, LinkRefusal, NodeId};
 use crate::conn::connection::Phase;
 use crate::conn::connections::{Connections, InputHandler};
-use crate::ids::{ConnectionId, ShardId};
-use crate::limits::{LINK_FRAME_MAX_BYTES, LINK_TURN_BYTES};
+use crate::conn::receiving::Fed;
+use crate::ids::ConnectionId;
+use crate::limits::LINK_FRAME_MAX_BYTES;
 use crate::shard::Input;
 use crate::shard::link_words::decode;
 use crate::telemetry::CloseReason;
@@ -39,34 +42,17 @@ impl Connections {
         self.links.as_deref_mut().map(|links| links.streams.take_news()).unwrap_or_default()
     }
 
-    /// What is said to the process with this slot: it leaves with [`Self::send_links`].
-    pub fn link_out(&mut self, slot: ShardId) -> Option<&mut LinkOut> {
-        self.links.as_deref_mut()?.streams.out(slot)
-    }
-
-    /// Gives links what waits for them; to be called once a turn.
-    pub fn send_links(&mut self) {
-        let Self { links: Some(links), table, pool, dirty, .. } = self else { return };
-        for (id, to) in links.streams.standing() {
-            let Some(connection) = table.get_mut(id).filter(|connection| connection.rest_bytes == 0) else { continue };
-            let mut given = connection.waiting_bytes() as usize;
-            while given < LINK_TURN_BYTES
-                && let Some(bytes) = to.next_piece(LINK_TURN_BYTES - given)
-            {
-                given += bytes.len();
-                connection.outbox.get_or_insert_with(|| pool.pop().unwrap_or_default()).push_payload(bytes);
-                if !std::mem::replace(&mut connection.is_dirty, true) {
-                    dirty.push(id);
-                }
-            }
-        }
-    }
-
     /// Dials, asks who is there, and ends what is not.
     pub(in crate::conn) fn keep_links(&mut self, now: Now) {
         self.end_late_links(now);
-        let dead = self.links.as_deref().map(|links| links.streams.dead(now)).unwrap_or_default();
-        for id in dead {
+        let is_paused = self.is_paused;
+        let dead = self.links.as_deref_mut().map(|links| {
+            if is_paused {
+                links.streams.hear_all(now);
+            }
+            links.streams.dead(now)
+        });
+        for id in dead.unwrap_or_default() {
             self.end_link(id, CloseReason::LinkSilent, "nothing was heard of it for three pings");
         }
         while let Some((boot, at)) = self.links.as_deref_mut().and_then(|links| links.streams.next_dial(now)) {
@@ -108,37 +94,87 @@ impl Connections {
 
     /// Frames of a link, or pieces of them.
     pub(in crate::conn) fn take_link_bytes(&mut self, core: &mut impl InputHandler, id: ConnectionId, bytes: &[u8]) {
-        self.find_link_peer(core.now(), id, bytes);
-        let Some(connection) = self.table.get_mut(id).filter(|connection| connection.phase == Phase::Link) else {
-            return;
-        };
-        let Some(links) = self.links.as_deref_mut() else { return };
-        let Some(role) = links.streams.role(id) else { return };
-        links.streams.heard(core.now(), role);
-        let Some(mut kept) = connection.partial.take() else {
-            let read = self.take_frames(core, id, role, bytes);
-            if let Some(connection) = self.table.get_mut(id)
-                && read < bytes.len()
-            {
-                connection.partial.extend(&bytes[read..]);
+        if self.budgets.is_held(id) {
+            if let Some(connection) = self.table.get_mut(id) {
+                connection.partial.extend(bytes);
             }
-            return self.tell_received(id);
+            return;
+        }
+        self.find_link_peer(core.now(), id, bytes);
+        let Some(role) = self.role_of_link(id) else { return };
+        if let Some(links) = self.links.as_deref_mut() {
+            links.streams.heard(core.now(), role);
+        }
+        let Some(connection) = self.table.get_mut(id) else { return };
+        let fed = match connection.partial.take() {
+            Some(mut kept) => {
+                kept.extend_from_slice(bytes);
+                self.hear_kept(core, (id, role), kept)
+            }
+            None => {
+                let (read, fed) = self.take_frames(core, (id, role), bytes);
+                if let Some(connection) = self.table.get_mut(id)
+                    && read < bytes.len()
+                {
+                    connection.partial.extend(&bytes[read..]);
+                }
+                fed
+            }
         };
-        kept.extend_from_slice(bytes);
-        let read = self.take_frames(core, id, role, &kept);
+        if self.table.get(id).is_some() {
+            self.keep_back(id, fed);
+        }
+    }
+
+    /// Goes on with a link that had led to enough in an earlier turn.
+    pub(in crate::conn) fn hear_link_on(&mut self, core: &mut impl InputHandler, id: ConnectionId) {
+        let Some(role) = self.role_of_link(id) else { return };
+        let kept = self.table.get_mut(id).and_then(|connection| connection.partial.take());
+        let fed = kept.map_or(Fed::All, |kept| self.hear_kept(core, (id, role), kept));
+        if self.table.get(id).is_none() {
+            return;
+        }
+        if fed == Fed::All {
+            self.budgets.release(id);
+            self.finish_layers(core, id);
+        } else {
+            self.keep_back(id, fed);
+        }
+    }
+
+    /// What a connection is, once its peer is known.
+    fn role_of_link(&self, id: ConnectionId) -> Option<LinkRole> {
+        self.table.get(id).filter(|connection| connection.phase == Phase::Link)?;
+        self.links.as_deref()?.streams.role(id)
+    }
+
+    /// Hears what was kept, and keeps what is left of it.
+    fn hear_kept(
+        &mut self,
+        core: &mut impl InputHandler,
+        (id, role): (ConnectionId, LinkRole),
+        mut kept: Vec<u8>,
+    ) -> Fed {
+        let (read, fed) = self.take_frames(core, (id, role), &kept);
         kept.drain(..read);
         if let Some(connection) = self.table.get_mut(id) {
             connection.partial.keep(kept);
         }
-        self.tell_received(id);
+        fed
     }
 
-    /// Hears whole frames. Returns the bytes that they take.
-    fn take_frames(&mut self, core: &mut impl InputHandler, id: ConnectionId, role: LinkRole, bytes: &[u8]) -> usize {
+    /// Hears whole frames, as many as a turn may. Returns the bytes that they take.
+    fn take_frames(
+        &mut self,
+        core: &mut impl InputHandler,
+        (id, role): (ConnectionId, LinkRole),
+        bytes: &[u8],
+    ) -> (usize, Fed) {
+        let deliveries_max = self.config.settings.deliveries_per_turn;
         let mut read = 0;
         loop {
             let heard = match LinkFrame::next(&bytes[read..], LINK_FRAME_MAX_BYTES) {
-                Ok(None) => return read,
+                Ok(None) => return (read, Fed::All),
                 Ok(Some((frame, len))) => {
                     read += len;
                     self.take_frame(core, (id, role), &frame, &bytes[read - len..read])
@@ -150,7 +186,10 @@ impl Connections {
                 self.end_link(id, reason, text);
             }
             if self.table.get(id).is_none() {
-                return bytes.len();
+                return (bytes.len(), Fed::All);
+            }
+            if core.deliveries() >= deliveries_max || core.is_overloaded() {
+                return (read, Fed::Spent);
             }
         }
     }
@@ -185,6 +224,7 @@ impl Connections {
                 };
                 let message = decode(core.now(), &frame, slot, bytes)?;
                 stream.count();
+                links.note_heard(id);
                 core.handle(Input::Mesh { from: slot, message, bytes });
             }
             _ => return Err(LinkRefusal::Order),
@@ -193,7 +233,7 @@ impl Connections {
     }
 
     /// Tells the other end how much of it has come, unless it knows.
-    fn tell_received(&mut self, id: ConnectionId) {
+    pub(super) fn tell_received(&mut self, id: ConnectionId) {
         let Some(links) = self.links.as_deref_mut() else { return };
         let Some(LinkRole::From(boot, shard)) = links.streams.role(id) else { return };
         if let Some((_, stream)) = links.streams.stream_from(boot, shard)

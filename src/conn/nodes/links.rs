@@ -47,6 +47,10 @@ pub(in crate::conn) struct NodeLinks {
     pub(super) streams: LinkStreams,
     /// Whether this node's beats come back to it.
     pub(super) is_heard: bool,
+    /// Connections by which something has come that the other end has not been told of.
+    pub(super) heard: Vec<ConnectionId>,
+    /// Whether there is more for a link than it was given.
+    pub(super) has_more: bool,
     /// Clients that wait until somebody serves them.
     pub(in crate::conn) waiters: RangeWaiters,
 }
@@ -62,6 +66,8 @@ impl NodeLinks {
             unknown: BTreeSet::new(),
             streams: LinkStreams::default(),
             is_heard: false,
+            heard: Vec::new(),
+            has_more: false,
             waiters: RangeWaiters::default(),
         }
     }
@@ -69,6 +75,18 @@ impl NodeLinks {
     /// The shard that hears the links of a shard of another node: as many shards of theirs as can be spread over as many of ours.
     pub(super) fn hearer_of(&self, peer: LinkPeer) -> ShardId {
         ShardId(peer.shards.1 % self.shards.0)
+    }
+
+    /// Something that counts has come by a connection.
+    pub(super) fn note_heard(&mut self, id: ConnectionId) {
+        if self.heard.last() != Some(&id) {
+            self.heard.push(id);
+        }
+    }
+
+    /// Whether there is more for a link than it was given.
+    pub(in crate::conn) const fn has_more(&self) -> bool {
+        self.has_more
     }
 
     /// What this node knows of the cluster, once it does.

@@ -1,8 +1,8 @@
 //! Connections between the nodes of a cluster, and what they carry.
 //!
 //! Owns: what this node says of itself where a link begins ([`LinkTerms`]), the layer of a link (`layer`), when a connection
-//! is made, given up and made again (`dialling`, `ending`), which process is at its other end and what that has and has not (`streams`), and frames to
-//! and from it (`frames`), and which shard hears it (`handover`).
+//! is made, given up and made again (`dialling`, `ending`), which process is at its other end and what that has and has not (`streams`), what it
+//! says (`frames`) and is told (`lane`), and which shard hears it (`handover`).
 //! Always holds: a link is no listener's, and no limit of clients counts it. A dial ends within [`LINK_DIAL_MS`], and a peer is known within
 //! [`LINK_HELLO_MS`] of it, or the connection ends, however much or little comes of it. Of those that have come and are not known there are
 //! [`PEERS_UNKNOWN_MAX`] at most. Each that ends by itself is counted by its reason and has a line for the log. From this
@@ -17,6 +17,7 @@ mod dialling;
 mod ending;
 mod frames;
 mod handover;
+mod lane;
 mod layer;
 mod links;
 mod streams;

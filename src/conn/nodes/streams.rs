@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use crate::cluster::{BootId, ClusterView, LinkIn, LinkOut, LinkPeer, LinkPulse, LinkRedial, NodeId, PeerProcess};
 use crate::ids::{ConnectionId, ShardId};
+use crate::shard::LogRoom;
 use crate::time::{Deadline, Now};
 
 /// Not dialled again.
@@ -78,6 +79,8 @@ pub(super) struct LinkTo {
     /// Since the peer is known.
     pulse: Option<LinkPulse>,
     is_linked: bool,
+    /// The shard was told that the link is behind, and nothing else since.
+    is_behind: bool,
     /// What it says of its beats.
     is_heard: Option<bool>,
     redial: LinkRedial,
@@ -118,6 +121,7 @@ impl LinkTo {
             connection: None,
             pulse: None,
             is_linked: false,
+            is_behind: false,
             is_heard: None,
             redial: LinkRedial::default(),
             dial_at: Some(now.after_ms(0)),
@@ -130,6 +134,21 @@ impl LinkTo {
             self.rest = self.stream.next_bytes()?;
         }
         Some(self.rest.split_to(self.rest.len().min(max_bytes)))
+    }
+
+    /// Whether there is a next piece.
+    pub(super) fn has_more(&self) -> bool {
+        !self.rest.is_empty() || self.stream.has_next()
+    }
+
+    /// What the link has room for from now on, if that is news.
+    fn take_room(&mut self) -> Option<LogRoom> {
+        let is_behind = if self.is_behind { !self.stream.has_drained() } else { self.stream.is_behind() };
+        (std::mem::replace(&mut self.is_behind, is_behind) != is_behind).then_some(if is_behind {
+            LogRoom::Behind
+        } else {
+            LogRoom::Enough
+        })
     }
 }
 
@@ -177,6 +196,18 @@ impl LinkStreams {
     /// The stream to the process of a slot.
     pub(super) fn out(&mut self, slot: ShardId) -> Option<&mut LinkOut> {
         Some(&mut self.to.iter_mut().find(|to| to.slot == slot)?.stream)
+    }
+
+    /// The next process to which the link is behind from now on, or has room again.
+    pub(super) fn next_room(&mut self) -> Option<(ShardId, LogRoom)> {
+        self.to.iter_mut().find_map(|to| Some((to.slot, to.take_room()?)))
+    }
+
+    /// Connections to and from the process of a slot.
+    pub(super) fn connections_of(&self, slot: ShardId) -> Vec<ConnectionId> {
+        let to = self.to.iter().filter(|to| to.slot == slot).filter_map(|to| to.connection);
+        let from = self.from.values().filter(|from| from.slot == slot).filter_map(|from| from.connection);
+        to.chain(from).collect()
     }
 
     /// What a connection is; `None` of one whose peer is not known, unless it was dialled.
@@ -288,6 +319,12 @@ impl LinkStreams {
             }
             LinkRole::Probe => {}
         }
+    }
+
+    /// Nobody could be heard: nobody is silent.
+    pub(super) fn hear_all(&mut self, now: Now) {
+        let to = self.to.iter_mut().filter_map(|to| to.pulse.as_mut());
+        to.chain(self.from.values_mut().map(|from| &mut from.pulse)).for_each(|pulse| pulse.heard(now));
     }
 
     /// Connections of which nothing was heard for too long.

@@ -12,18 +12,22 @@ use crate::conn::{InputHandler, LinkNews, LinkTerms, LinkWord};
 use crate::ids::{PacketId, Qos, WriteStamp};
 use crate::limits::{LINK_HELLO_MS, LINK_PING_MS, LINK_PINGS_MISSED, LINK_TURN_BYTES};
 use crate::settings::ListenerKind;
-use crate::shard::{Input, MeshMessage};
+use crate::shard::{Input, MeshMessage, MeshOut};
 
 /// A node has one shard: its peer has the next number.
-const SLOT: ShardId = ShardId(1);
+pub(super) const SLOT: ShardId = ShardId(1);
 
 /// The shard of a node: what it is told by its peer.
 pub(super) struct Heard {
-    now: Now,
+    pub(super) now: Now,
     /// The number of its peer.
     slot: ShardId,
     pub(super) numbers: Vec<u64>,
-    topics: Vec<usize>,
+    pub(super) topics: Vec<usize>,
+    /// What each word counts as.
+    pub(super) cost: u32,
+    pub(super) deliveries: u32,
+    pub(super) is_overloaded: bool,
 }
 
 impl InputHandler for Heard {
@@ -38,6 +42,7 @@ impl InputHandler for Heard {
     fn handle(&mut self, input: Input<'_>) {
         let Input::Mesh { from, message, .. } = input else { return };
         assert_eq!(from, self.slot);
+        self.deliveries += self.cost;
         match message {
             MeshMessage::Applied { number } => self.numbers.push(number),
             MeshMessage::RetainedDeleted { topic, .. } => self.topics.push(topic.len()),
@@ -54,7 +59,11 @@ impl InputHandler for Heard {
     }
 
     fn deliveries(&self) -> u32 {
-        0
+        self.deliveries
+    }
+
+    fn is_overloaded(&self) -> bool {
+        self.is_overloaded
     }
 
     fn has_more_for(&self, _: ConnectionId) -> bool {
@@ -93,7 +102,7 @@ pub(super) fn view_of(peer: Option<(u16, u64)>, slot: ShardId) -> Arc<ClusterVie
 
 impl LinkedNode {
     /// A node whose links are accepted by its first listener, and that knows a process of another.
-    fn new(terms: LinkTerms, peer: Option<(u16, u64)>) -> Self {
+    pub(super) fn new(terms: LinkTerms, peer: Option<(u16, u64)>) -> Self {
         let handovers: Arc<[AtomicU32]> = Arc::new([AtomicU32::new(0)]);
         Self::shard(0, &handovers, terms, peer)
     }
@@ -119,7 +128,9 @@ impl LinkedNode {
         connections.use_links(terms);
         connections.set_heard(true);
         connections.use_view(START, node, view_of(peer, slot));
-        Self { connections, core: Heard { now: START, slot, numbers: Vec::new(), topics: Vec::new() } }
+        let (numbers, topics) = (Vec::new(), Vec::new());
+        let core = Heard { now: START, slot, numbers, topics, cost: 0, deliveries: 0, is_overloaded: false };
+        Self { connections, core }
     }
 
     pub(super) fn operations(&mut self) -> Vec<Operation> {
@@ -138,7 +149,7 @@ impl LinkedNode {
 
     /// What its connections send.
     pub(super) fn words(&mut self) -> Vec<u8> {
-        self.connections.send_links();
+        self.connections.take_links(self.core.now, &mut MeshOut::default());
         let flush = self.connections.begin_flush(&mut self.core);
         let sent =
             self.connections.sends(&flush).flat_map(|(_, _, outbox)| outbox.pieces().collect::<Vec<_>>().concat());
@@ -158,7 +169,7 @@ impl LinkedNode {
     }
 
     /// The connection that it opens, which is taken.
-    fn dials(&mut self) -> ConnectionId {
+    pub(super) fn dials(&mut self) -> ConnectionId {
         self.pass_ms(0);
         let Some(Operation::Dial { connection, .. }) = self.operations().pop() else { panic!("nobody is dialled") };
         self.connections.connected(connection, Ok(SocketId::new(0, 3)));
@@ -171,7 +182,7 @@ impl LinkedNode {
     }
 
     /// The other end of a connection is this process, and each knows the other.
-    fn meets(&mut self, id: ConnectionId, side: LinkSide, hello: &LinkHello<'_>) -> LinkSealer {
+    pub(super) fn meets(&mut self, id: ConnectionId, side: LinkSide, hello: &LinkHello<'_>) -> LinkSealer {
         self.hears_of(id, side, hello).expect("both know each other")
     }
 
@@ -209,11 +220,11 @@ pub(super) fn hello(node: Option<u16>, boot: u64) -> LinkHello<'static> {
 }
 
 /// A frame that takes many receives, with a topic of [`LARGE`] bytes.
-fn large(topic: &str) -> LinkFrame<'_> {
+pub(super) fn large(topic: &str) -> LinkFrame<'_> {
     LinkFrame::RetainedDeleted { stamp: WriteStamp { time_ns: 1, shard: 0 }, topic }
 }
 
-const LARGE: usize = 60_000;
+pub(super) const LARGE: usize = 60_000;
 
 pub(super) fn record(sealer: &mut LinkSealer, frame: LinkFrame<'_>) -> Vec<u8> {
     let mut record = Vec::new();
@@ -307,7 +318,7 @@ impl TwoNodes {
     /// Sockets take what there is, or not all of it.
     fn flush(&mut self, at: usize) {
         let node = &mut self.nodes[at];
-        node.connections.send_links();
+        node.connections.take_links(node.core.now, &mut MeshOut::default());
         let flush = node.connections.begin_flush(&mut node.core);
         let sends: Vec<(ConnectionId, usize, Vec<u8>)> = node
             .connections
@@ -476,7 +487,7 @@ fn a_link_is_given_so_much_a_turn_and_nothing_while_it_is_behind() {
     let first = node.words().len();
     assert!((LINK_TURN_BYTES..LINK_TURN_BYTES + 200).contains(&first), "{first}, with its tags");
     // The socket takes one byte of what comes next.
-    node.connections.send_links();
+    node.connections.take_links(node.core.now, &mut MeshOut::default());
     let flush = node.connections.begin_flush(&mut node.core);
     let short = ShortSent { connection: id, sent: 1, broken: false };
     node.connections.finish_flush(&mut node.core, flush, [short].into_iter());

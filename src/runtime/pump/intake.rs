@@ -1,4 +1,4 @@
-//! What a turn takes in: of sockets, of other shards, of threads that are no shard.
+//! What a turn takes in: of sockets, of other shards, of links to other nodes, of threads that are no shard.
 //!
 //! Always holds: what one source may give in a turn has a bound, and what that leads to counts as well; what a socket said is
 //! carried out before the next is heard, and what a shard said before it comes to more than a flush.
@@ -94,6 +94,17 @@ impl Pump {
             self.apply_effects(now)?;
         }
         Ok(now)
+    }
+
+    /// Says to other nodes what this shard has for them, and hears whose links are behind.
+    pub(super) fn take_links(&mut self, now: Now) -> Result<(), RingError> {
+        self.edge.take_links(now, &mut self.fx.mesh);
+        while let Some((from, room)) = self.edge.next_link_room() {
+            let input = Input::Mesh { from, message: MeshMessage::LogRoom { room }, bytes: &[] };
+            self.shard.handle(&mut Turn { now, fx: &mut self.fx }, input);
+            self.apply_effects(now)?;
+        }
+        Ok(())
     }
 
     /// Handshakes that were run.

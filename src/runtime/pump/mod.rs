@@ -185,6 +185,7 @@ impl Pump {
             self.edge.write_durable(file, offset, bytes, range);
         }
         self.take_room(now)?;
+        self.take_links(now)?;
         self.edge.receive_with_freed_buffers();
         self.port.flush(&mut self.fx.mesh, |shard| self.edge.wake(shard));
         self.push_back();

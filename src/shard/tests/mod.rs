@@ -24,6 +24,7 @@ mod hearing;
 mod hold_back;
 mod keep_alive;
 mod limits;
+mod link_rooms;
 mod link_words;
 mod log_room;
 mod looked_up;

@@ -4,14 +4,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use dunlin::auth::Policy;
-use dunlin::cluster::LinkFrame;
 use dunlin::codec::{
     Connect, Disconnect, Packet, RetainHandling, Side, SubscribeFilter, SubscriptionOptions, Version, decode,
     encode_subscribe, encode_unsubscribe, frame,
 };
 use dunlin::ids::{ConnectionId, PacketId, Qos, ShardId, WriteStamp};
 use dunlin::settings::ListenerSettings;
-use dunlin::shard::{ConnectInfo, Input, UserNameBasis};
+use dunlin::shard::{ConnectInfo, Input, MeshMessage, UserNameBasis};
 
 use super::node::{At, CHAT};
 use super::plan::Plan;
@@ -24,6 +23,8 @@ const ASKED_MAX: usize = 2;
 /// What is said besides has so many bytes, or now and then that many.
 const CHAT_BYTES: usize = 60;
 const CHAT_LARGE_BYTES: usize = 20_000;
+/// The number of the first client's connection: those of links are lower.
+const FIRST: u32 = 10_000;
 /// Between two things that clients do at the end of a run.
 const CALM_MS: u64 = 50;
 
@@ -93,7 +94,7 @@ impl Client {
                 name,
                 shard,
                 version: if (boot >> index) & 1 == 0 { Version::V5 } else { Version::V311 },
-                connection: ConnectionId::new(index as u32, 0),
+                connection: ConnectionId::new(FIRST + index as u32, 0),
                 is_connected: false,
                 wishes: BTreeMap::new(),
                 asked: VecDeque::new(),
@@ -179,9 +180,10 @@ impl World {
         let slot = *self.rng.pick(&slots);
         let stamp = WriteStamp { time_ns: self.trace.step, shard: at.shard as u8 };
         let topic = format!("{CHAT}{}", "t".repeat(bytes));
-        let mut frame = Vec::new();
-        LinkFrame::RetainedDeleted { stamp, topic: &topic }.encode(&mut frame);
-        self.say_frame(at, slot, &frame)?;
+        let message = MeshMessage::RetainedDeleted { topic: topic.into(), stamp };
+        if let Some(host) = self.host(at) {
+            host.fx.mesh.to(slot).messages.push(message);
+        }
         self.end_turn(at)
     }
 
@@ -192,7 +194,7 @@ impl World {
     fn connect(&mut self, node: usize, index: usize) -> Check {
         let client = self.client(node, index);
         client.is_connected = true;
-        client.connection = ConnectionId::new(index as u32, client.connection.generation() + 1);
+        client.connection = ConnectionId::new(FIRST + index as u32, client.connection.generation() + 1);
         let (name, version, connection, shard) = (client.name.clone(), client.version, client.connection, client.shard);
         connect_at(self, At { node, shard }, connection, &Connect::new(version, &name, true))
     }
@@ -252,7 +254,8 @@ impl World {
     }
 
     /// A client reads packets; those of probes nobody reads.
-    pub(crate) fn client_reads(&mut self, at: At, index: usize, bytes: &[u8]) -> Check {
+    pub(crate) fn client_reads(&mut self, at: At, connection: ConnectionId, bytes: &[u8]) -> Check {
+        let index = (connection.slot - FIRST) as usize;
         let Some(version) =
             self.process(at.node).and_then(|process| process.clients.get(index)).map(|client| client.version)
         else {

@@ -101,7 +101,8 @@ fn a_run_exercises_what_it_checks() {
     for seed in 0..16 {
         stats.add(run_well(seed, STEPS).stats);
     }
-    let Stats { subacks, waited, looked, audits, frames, linked, broken, short, opened, .. } = stats;
+    let Stats { subacks, waited, looked, audits, frames, linked, broken, short, opened, deferred, pushed_back, .. } =
+        stats;
     let Stats { killed, dead, replaced, forgotten, paused, cuts, expelled, slow, jumps, .. } = stats;
     for (count, least) in [
         (subacks, 1_000),
@@ -112,6 +113,8 @@ fn a_run_exercises_what_it_checks() {
         (linked, 200),
         (broken, 100),
         (short, 500),
+        (deferred, 100),
+        (pushed_back, 20),
         (opened, 60),
         (killed, 20),
         (dead, 10),

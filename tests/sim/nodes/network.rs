@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use dunlin::conn::{Operation, Peer, ReceiveEnd, ShortSent};
+use dunlin::conn::{KeptBuffer, Operation, Peer, ReceiveEnd, ShortSent};
 use dunlin::ids::{ConnectionId, SocketId};
 
 use super::node::At;
@@ -126,6 +126,14 @@ impl World {
             Operation::GiveUpDial { .. } => {}
             Operation::ReceiveOnce { socket, connection } => self.receive(side_of(socket), (connection, true))?,
             Operation::Receive { socket, connection } => self.receive(side_of(socket), (connection, false))?,
+            Operation::StopReceiving { socket, connection } => {
+                let end = self.network.end(side_of(socket)).expect("it is open");
+                if end.receives.take().is_some() {
+                    self.call(at, |connections, told| {
+                        connections.receive_ended(told, connection, ReceiveEnd::Stopped)
+                    })?;
+                }
+            }
             Operation::Send { socket, connection, bytes } => {
                 let side = side_of(socket);
                 let end = self.network.end(side).expect("it is open");
@@ -326,9 +334,21 @@ impl World {
             end.is_moving = true;
             self.after_of(1, at.node, NodeEvent::Arrive(side));
         }
-        self.with(at, |connections, told| {
+        let Some(host) = self.host(at) else { return Ok(()) };
+        host.buffers += 1;
+        host.fx.deliveries = 0;
+        let (number, mut is_kept) = (host.buffers, false);
+        self.call(at, |connections, told| {
             connections.begin_turn();
-            connections.received(told, connection, &bytes, !is_once, || panic!("it is within its budget"));
-        })
+            connections.received(told, connection, &bytes, !is_once, || {
+                is_kept = true;
+                KeptBuffer(number)
+            });
+        })?;
+        if is_kept && let Some(host) = self.host(at) {
+            host.kept.insert(number, bytes);
+        }
+        self.hear_rest(at)?;
+        self.end_turn(at)
     }
 }

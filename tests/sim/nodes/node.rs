@@ -32,6 +32,11 @@ pub(crate) struct Host {
     pub(crate) fx: Effects,
     /// What it goes by.
     pub(crate) view: Option<Arc<ClusterView>>,
+    /// Of what it says to each slot, so many words were noted and links have not taken them.
+    pub(crate) noted: BTreeMap<ShardId, usize>,
+    /// Buffers that its connections have not heard yet.
+    pub(crate) kept: BTreeMap<u32, Vec<u8>>,
+    pub(crate) buffers: u32,
 }
 
 /// Another node's process, as this one knows it.
@@ -79,7 +84,8 @@ pub(crate) struct Node {
 
 impl Process {
     pub(crate) fn new(node: usize, boot: u64, now: Now, plan: &Plan) -> Self {
-        let settings = Settings { shards: plan.shards, sys_interval_s: 0, ..Settings::default() };
+        let (shards, deliveries_per_turn) = (plan.shards, plan.deliveries);
+        let settings = Settings { shards, deliveries_per_turn, sys_interval_s: 0, ..Settings::default() };
         let context = ProcessContext::new(settings, HASH_SEED, now);
         let handovers: Arc<[AtomicU32]> = (0..plan.shards).map(|_| AtomicU32::new(0)).collect();
         let host = |shard: usize| {
@@ -99,7 +105,8 @@ impl Process {
             connections.use_links(terms(node, boot, shard, plan));
             connections.set_heard(true);
             let shard = Shard::new(own, &context, now, LogStart::default());
-            Host { shard, connections, fx: Effects::default(), view: None }
+            let (noted, kept) = (BTreeMap::new(), BTreeMap::new());
+            Host { shard, connections, fx: Effects::default(), view: None, noted, kept, buffers: 0 }
         };
         Self {
             boot,
@@ -205,6 +212,10 @@ impl InputHandler for Told<'_> {
 
     fn deliveries(&self) -> u32 {
         self.fx.deliveries
+    }
+
+    fn is_overloaded(&self) -> bool {
+        self.shard.is_overloaded()
     }
 
     fn has_more_for(&self, connection: ConnectionId) -> bool {

@@ -17,6 +17,10 @@ pub(crate) struct Plan {
     pub(crate) has_secret: bool,
     /// Longest way from one shard of a node to another.
     pub(crate) lane_ms: usize,
+    /// Words that wait for another shard, before a shard is not heard.
+    pub(crate) lane_words: usize,
+    /// Deliveries that one turn makes.
+    pub(crate) deliveries: u32,
     /// Longest way of a piece from node to node.
     pub(crate) way_ms: usize,
     /// Most that arrives at once.
@@ -45,6 +49,8 @@ impl Plan {
             filters_at_once: if has_many { 150 } else { 4 },
             has_secret: rng.percent(25),
             lane_ms: *rng.pick(if has_many { &[0, 1, 5] } else { &[0, 1, 5, 40] }),
+            lane_words: *rng.pick(&[12, 60, 10_000]),
+            deliveries: *rng.pick(&[2, 16_384]),
             way_ms: *rng.pick(if has_many { &[1, 3, 20] } else { &[1, 3, 20, 120] }),
             piece_bytes: *rng.pick(&[7, 100, 2_000, 4_000]),
             pipe_bytes: *rng.pick(if has_many { &[5_000, 200_000] } else { &[300, 5_000, 200_000] }),

@@ -15,7 +15,7 @@ use super::world::World;
 use crate::oracle::Check;
 
 /// The number of the connection whose client asks; others have lower ones.
-const PROBE: u32 = 10_000;
+const PROBE: u32 = 20_000;
 /// Longest wait for a SUBACK while nothing is wrong: some words over slow connections.
 const SUBACK_MAX_MS: u64 = 6_000;
 /// Longest time from the begin of a process until it lets clients in, while nothing is wrong.

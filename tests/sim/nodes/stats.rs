@@ -12,6 +12,9 @@ pub(crate) struct Stats {
     pub(crate) linked: u64,
     pub(crate) broken: u64,
     pub(crate) short: u64,
+    /// What connections heard later, and how often a shard was not heard for another.
+    pub(crate) deferred: u64,
+    pub(crate) pushed_back: u64,
     pub(crate) opened: u64,
     pub(crate) killed: u64,
     pub(crate) dead: u64,
@@ -31,7 +34,7 @@ impl Stats {
         }
     }
 
-    fn all_mut(&mut self) -> [&mut u64; 18] {
+    fn all_mut(&mut self) -> [&mut u64; 20] {
         [
             &mut self.subacks,
             &mut self.waited,
@@ -41,6 +44,8 @@ impl Stats {
             &mut self.linked,
             &mut self.broken,
             &mut self.short,
+            &mut self.deferred,
+            &mut self.pushed_back,
             &mut self.opened,
             &mut self.killed,
             &mut self.dead,

@@ -264,11 +264,15 @@ impl World {
         if host.connections.next_deadline().is_some_and(|due| due.is_due(now)) {
             self.with(at, |connections, told| connections.handle_deadlines(told))?;
         }
+        if self.host(at).is_some_and(|host| host.connections.has_work()) {
+            self.go_on(at)?;
+        }
         let Some(host) = self.host(at) else { return Ok(()) };
         if host.shard.has_work() || host.shard.next_deadline().is_some_and(|due| due.is_due(now)) {
             self.turn(at, Input::Tick { transport: &TransportCounters::default() })?;
         }
-        let has_work = self.host(at).is_some_and(|host| host.shard.has_work());
+        self.push_back(at);
+        let has_work = self.host(at).is_some_and(|host| host.shard.has_work() || host.connections.has_work());
         self.after_of(if has_work { 1 } else { TICK_MS }, at.node, NodeEvent::Tick(at.shard));
         Ok(())
     }
