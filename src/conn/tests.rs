@@ -7,6 +7,8 @@ mod held;
 mod layered;
 mod life;
 mod link_handover;
+#[cfg(feature = "tls")]
+mod link_tls;
 mod links;
 mod nodes;
 mod sn;

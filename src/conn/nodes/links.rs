@@ -11,6 +11,7 @@ use crate::cluster::{
     BootId, ClusterView, LINK_VERSION, LinkHandshake, LinkHello, LinkNonces, LinkPeer, LinkSide, LinkTrust, NodeId,
     RangeServer,
 };
+use crate::conn::layers::DialLayers;
 use crate::conn::range_waiters::{AwaitedRange, RangeWaiters};
 use crate::ids::{ConnectionId, ShardId};
 use crate::time::{Deadline, Now};
@@ -20,6 +21,8 @@ use crate::time::{Deadline, Now};
 pub struct LinkTerms {
     /// How the ends know each other.
     pub trust: LinkTrust,
+    /// What is below the links that this node dials: TLS, where that is how they know each other.
+    pub dials: DialLayers,
     /// The name of the cluster.
     pub cluster: Box<str>,
     /// This node, once it is a member.

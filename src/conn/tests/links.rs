@@ -5,7 +5,7 @@ use crate::cluster::{
     BootId, LINK_NONCE_BYTES, LinkFrame, LinkHandshake, LinkHello, LinkNonces, LinkPeer, LinkSealer, LinkSecret,
     LinkSide, LinkTrust, NodeId,
 };
-use crate::conn::LinkTerms;
+use crate::conn::{DialLayers, LinkTerms};
 use crate::limits::{LINK_HELLO_MAX_BYTES, LINK_HELLO_MS, PEERS_UNKNOWN_MAX};
 use crate::settings::ListenerKind;
 
@@ -23,6 +23,7 @@ fn secret() -> LinkTrust {
 pub(super) fn terms(node: u16) -> LinkTerms {
     LinkTerms {
         trust: secret(),
+        dials: DialLayers::None,
         cluster: "fleet".into(),
         node: NodeId::new(node),
         boot: BootId(node.into()),
