@@ -19,7 +19,7 @@ use smallvec::{SmallVec, smallvec};
 
 use super::inverting::Inverting;
 use super::layer::{LayerEnd, Learned, WireLayer};
-use super::nodes::LinkLayer;
+use super::nodes::{ForwardedClient, LinkLayer};
 use super::outbox::Outbox;
 use super::peer::Peer;
 use super::proxied::ProxyLayer;
@@ -261,6 +261,22 @@ impl Wire {
         layers.stack.iter().find_map(|layer| if let AnyLayer::Link(link) = layer { link.peer() } else { None })
     }
 
+    /// The connection is a client's from now on that another node has forwarded.
+    pub(super) fn set_forwarded(&mut self, client: ForwardedClient, identity: Option<Arc<PeerIdentity>>) {
+        let Self::Layered(layers) = self else { unreachable!("it has come by a link") };
+        layers.identity = identity;
+        let mut stack = layers.stack.iter_mut();
+        let link = stack.find_map(|layer| if let AnyLayer::Link(link) = layer { Some(link) } else { None });
+        link.expect("it has come by a link").forwarded = Some(Box::new(client));
+    }
+
+    /// What another node says of the client of this connection, where it has forwarded it.
+    pub(super) fn forwarded(&self) -> Option<&ForwardedClient> {
+        let Self::Layered(layers) = self else { return None };
+        let mut stack = layers.stack.iter();
+        stack.find_map(|layer| if let AnyLayer::Link(link) = layer { link.forwarded.as_deref() } else { None })
+    }
+
     /// Whether a layer has bytes to send that must not wait for MQTT's.
     pub(super) fn has_own_bytes(&self) -> bool {
         match self {
@@ -300,10 +316,13 @@ impl Wire {
         }
     }
 
-    /// What the ends of a TLS connection have agreed on.
+    /// What the ends of a TLS connection have agreed on. Of a client that another node has forwarded nobody here knows it.
     #[cfg(feature = "tls")]
     pub(super) fn agreed_tls(&self) -> Option<TlsParameters> {
         let Self::Layered(layers) = self else { return None };
+        if self.forwarded().is_some() {
+            return None;
+        }
         layers.stack.iter().find_map(AnyLayer::agreed)
     }
 

@@ -2,6 +2,7 @@
 
 mod belonging;
 mod dialling;
+mod forward;
 mod full;
 mod held;
 mod layered;

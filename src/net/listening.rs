@@ -47,7 +47,12 @@ impl Edge {
             ListenerChange::Stop { index } => self.set_listener(index, false)?,
             ListenerChange::Close { index } => {
                 match self.listeners[usize::from(index)].take().map(|gone| (gone.socket, gone.is_open)) {
-                    Some((ListenerSocket::Accepts(id), true)) => self.plane.close_listener(id),
+                    Some((ListenerSocket::Accepts(id), is_open)) => {
+                        self.connections.set_takes_strangers(index, false);
+                        if is_open {
+                            self.plane.close_listener(id);
+                        }
+                    }
                     // Its clients have no sockets of their own: they are told by this one, and go with it.
                     Some((ListenerSocket::Receives(socket), _)) => {
                         self.connections.end_datagram_listener(index);

@@ -96,6 +96,7 @@ fn hello(cluster: &str) -> LinkHello<'_> {
         node: NodeId::new(2),
         boot: BootId(2),
         shards: (8, 6),
+        carries_client: false,
         nonce: [9; LINK_NONCE_BYTES],
         cluster,
     }
@@ -142,7 +143,13 @@ fn two_nodes_know_each_other_wherever_their_words_are_cut() {
                 first.hears(dialled, bytes);
             }
         }
-        let peer = |node| LinkPeer { node: NodeId::new(node), boot: BootId(node.into()), shards: (3, 0), version: 1 };
+        let peer = |node| LinkPeer {
+            node: NodeId::new(node),
+            boot: BootId(node.into()),
+            shards: (3, 0),
+            carries_client: false,
+            version: 1,
+        };
         assert_eq!(first.connections.link_peer(dialled), Some(peer(2)), "pieces of {piece}");
         assert_eq!(second.connections.link_peer(accepted), Some(peer(1)), "pieces of {piece}");
         for stage in [&mut first, &mut second] {

@@ -134,7 +134,8 @@ fn the_server_of_openssl_is_shown_a_certificate_and_told_who_this_is() {
     // This test answers for the node behind it. It has sent tickets before, which nobody has a use for.
     let mut answer = Vec::new();
     let (versions, nonce) = ((1, 1), [7; 32]);
-    let hello = LinkHello { versions, node: NodeId::new(2), boot: BootId(2), shards: (1, 0), nonce, cluster: "fleet" };
+    let (node, boot, shards, carries_client) = (NodeId::new(2), BootId(2), (1, 0), false);
+    let hello = LinkHello { versions, node, boot, shards, carries_client, nonce, cluster: "fleet" };
     LinkFrame::Hello(hello).encode(&mut answer);
     LinkFrame::Received { count: 0 }.encode(&mut answer);
     server.input.write_all(&answer).unwrap();
