@@ -36,7 +36,7 @@ struct SecureLink {
 }
 
 /// Runs what is to be run. What else is to be done comes back.
-fn settle(node: &mut LinkedNode) -> Vec<Operation> {
+fn drain(node: &mut LinkedNode) -> Vec<Operation> {
     let mut others = Vec::new();
     while let Some(operation) = node.connections.next_operation() {
         match operation {
@@ -63,7 +63,7 @@ impl SecureLink {
         let dialled = dialled(&mut dials);
         assert!(dials.words().is_empty(), "there is nothing to be sent before the handshake was run");
         let accepted = accepts.accept();
-        let begun = settle(&mut dials);
+        let begun = drain(&mut dials);
         assert!(matches!(begun[..], [Operation::ReceiveOnce { connection, .. }] if connection == dialled), "{begun:?}");
         Self { dials, accepts, dialled, accepted, piece }
     }
@@ -75,12 +75,12 @@ impl SecureLink {
             let there = self.dials.words();
             for piece in there.chunks(self.piece) {
                 self.accepts.hears(self.accepted, piece);
-                others[1].extend(settle(&mut self.accepts));
+                others[1].extend(drain(&mut self.accepts));
             }
             let back = self.accepts.words();
             for piece in back.chunks(self.piece) {
                 self.dials.hears(self.dialled, piece);
-                others[0].extend(settle(&mut self.dials));
+                others[0].extend(drain(&mut self.dials));
             }
             if there.is_empty() && back.is_empty() {
                 return others;
@@ -187,7 +187,7 @@ fn a_handshake_that_takes_too_long_is_given_up_wherever_it_is() {
     // One whose other end says nothing.
     let mut node = secure(1, 0, 1, [&pki, &pki]);
     dialled(&mut node);
-    settle(&mut node);
+    drain(&mut node);
     assert!(!node.words().is_empty());
     node.pass_ms(LINK_HELLO_MS);
     assert_eq!(node.refusals(), [CloseReason::LinkTimeout]);
@@ -198,7 +198,7 @@ fn no_node_is_dialled_in_the_open_that_has_certificates() {
     let pki = Pki::new();
     let mut node = secure(1, 0, 1, [&pki, &pki]);
     let id = dialled(&mut node);
-    settle(&mut node);
+    drain(&mut node);
     let said = node.words();
     assert_eq!(said[0], 22, "it is a handshake");
     assert!(!said.windows(5).any(|part| part == b"fleet"), "and no HELLO");
