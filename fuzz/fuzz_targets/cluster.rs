@@ -191,6 +191,7 @@ fn handshake(bytes: &[u8]) {
         node: NodeId::new(1),
         boot: BootId(1),
         shards: (1, 0),
+        carries_client: false,
         nonce: [7; LINK_NONCE_BYTES],
         cluster: "fleet",
     };

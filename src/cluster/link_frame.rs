@@ -4,7 +4,7 @@
 //! anybody neither panic nor have anything allocated for them. Each value has one form; what a kind does not have behind its fields is refused.
 //! Leaves to others: who may say what (`link_handshake`), in which order and how often it arrives, and what it leads to.
 //!
-//! HELLO and PROOF begin a connection, and FORWARD makes it a client's. RECEIVED and PING are of the connection. All others are *counted*: they are of
+//! HELLO and PROOF begin a connection, and FORWARD makes it a client's where HELLO said that it would. RECEIVED and PING are of the connection. All others are *counted*: they are of
 //! the two processes, come in order and once, whatever becomes of connections. What may come later gets a kind of its own, which a node of this
 //! version refuses: both ends speak the lower one of their versions.
 
@@ -33,6 +33,8 @@ pub struct LinkHello<'a> {
     pub boot: BootId,
     /// How many shards it has, and which of them speaks here.
     pub shards: (u8, u8),
+    /// Whether FORWARD comes next, and the connection is a client's then. Only who dials says so.
+    pub carries_client: bool,
     /// Never used before.
     pub nonce: [u8; LINK_NONCE_BYTES],
     /// As `--cluster-name` of the sender will say.
@@ -304,8 +306,9 @@ impl<'a> LinkHello<'a> {
         if versions.0 > versions.1 || shard >= count {
             return Err(LinkFrameError::Invalid("a HELLO"));
         }
-        let nonce = body.array("a nonce")?;
-        Ok(Self { versions, node, boot, shards: (count, shard), nonce, cluster: body.text("a cluster's name")? })
+        let [carries_client] = body.flags()?;
+        let (shards, nonce) = ((count, shard), body.array("a nonce")?);
+        Ok(Self { versions, node, boot, shards, carries_client, nonce, cluster: body.text("a cluster's name")? })
     }
 
     fn write(&self, out: &mut Vec<u8>) {
@@ -314,7 +317,7 @@ impl<'a> LinkHello<'a> {
             out.extend_from_slice(&number.to_le_bytes());
         }
         out.extend_from_slice(&self.boot.0.to_le_bytes());
-        out.extend_from_slice(&[self.shards.0, self.shards.1]);
+        out.extend_from_slice(&[self.shards.0, self.shards.1, flag_bits([self.carries_client])]);
         out.extend_from_slice(&self.nonce);
         put(out, self.cluster.as_bytes());
     }

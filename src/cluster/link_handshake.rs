@@ -70,6 +70,8 @@ pub struct LinkPeer {
     pub boot: BootId,
     /// How many shards it has, and which of them speaks here.
     pub shards: (u8, u8),
+    /// Whether it forwards a client by this connection.
+    pub carries_client: bool,
     /// What both speak.
     pub version: u16,
 }
@@ -187,7 +189,11 @@ impl LinkHandshake {
         if !(hello.versions.0..=hello.versions.1).contains(&LINK_VERSION) {
             return Err(LinkRefusal::Version(hello.versions.0, hello.versions.1));
         }
-        self.peer = Some(LinkPeer { node: hello.node, boot: hello.boot, shards: hello.shards, version: LINK_VERSION });
+        if hello.carries_client && self.side == LinkSide::Dials {
+            return Err(LinkRefusal::Order);
+        }
+        let LinkHello { node, boot, shards, carries_client, .. } = *hello;
+        self.peer = Some(LinkPeer { node, boot, shards, carries_client, version: LINK_VERSION });
         let (first, second) = match self.side {
             LinkSide::Dials => (self.own_hello.as_slice(), bytes),
             LinkSide::Accepts => (bytes, self.own_hello.as_slice()),

@@ -2,7 +2,7 @@
 //!
 //! Always holds: no CONNECT is heard here whose range this node does not serve by the view that its shard has at that moment, wherever it has
 //! waited before. Nobody waits longer for its range than [`CLUSTER_WAIT_MS`], on all shards together; nothing is received from it meanwhile. A service of the broker's own
-//! does not wait: it is to run where its range is.
+//! does not wait: it is to run where its range is. Nor is a client passed on that another node has forwarded: it waits until its range is this node's.
 //! A node whose view is not known yet is a broker by itself.
 
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use super::connections::{Connections, InputHandler};
 use super::handed_over::{ArrivedClient, HandedOver};
 use super::nodes::NodeLinks;
 use super::peer::RefusedPeer;
-use super::range_waiters::AwaitedRange;
-use crate::cluster::{ClusterView, PeerProcess, RangeId, RangeServer};
+use super::range_waiters::{AwaitedRange, RangeWait};
+use crate::cluster::{ClusterView, PeerProcess, RangeServer};
 use crate::codec::{ConnAck, ReasonCode};
 use crate::ids::{ConnectionId, INTERNAL_LISTENER, ShardId};
 use crate::limits::{ASSIGNED_IDS_TRIED_MAX, CLUSTER_WAIT_MS, RANGE_WAITERS_PER_TURN};
@@ -33,15 +33,17 @@ impl Connections {
         if arrived.client_id().is_empty() {
             arrived.assigned_client_id = self.assign_client_id_within(&view);
             if arrived.assigned_client_id.is_none() {
-                self.await_range(now, id, None, arrived);
+                self.await_range(now, id, RangeWait::AnyOwn, arrived);
                 return None;
             }
         }
         let range = view.ranges.range_of(arrived.client_id());
         match view.server_of(range) {
             RangeServer::Own => return Some(arrived),
+            // The node that has forwarded it knows more than this one, or less: nobody passes it on once more.
+            _ if self.is_forwarded(id) => self.await_range(now, id, RangeWait::Own(range), arrived),
             RangeServer::Peer(peer) => self.send_elsewhere(id, &arrived, peer),
-            RangeServer::Nobody => self.await_range(now, id, Some(range), arrived),
+            RangeServer::Nobody => self.await_range(now, id, RangeWait::Anybody(range), arrived),
         }
         None
     }
@@ -116,8 +118,13 @@ impl Connections {
         self.turn_away(id, arrived, "another node serves it, and it could not be told where to connect to");
     }
 
-    /// Has a client wait until somebody serves its range; of one without a client id, any range of this node's.
-    fn await_range(&mut self, now: Now, id: ConnectionId, range: Option<RangeId>, mut arrived: ArrivedClient) {
+    /// Whether another node has forwarded it.
+    fn is_forwarded(&self, id: ConnectionId) -> bool {
+        self.table.get(id).is_some_and(|connection| connection.wire.forwarded().is_some())
+    }
+
+    /// Has a client wait until somebody serves its range, or this node does.
+    fn await_range(&mut self, now: Now, id: ConnectionId, wait: RangeWait, mut arrived: ArrivedClient) {
         if arrived.listener == INTERNAL_LISTENER {
             return self.turn_away(id, &arrived, "this node does not serve its range");
         }
@@ -131,7 +138,7 @@ impl Connections {
         }
         connection.phase = Phase::AwaitingRange;
         arrived.until = Some(until);
-        links.waiters.push(range, AwaitedRange { until, connection: id, arrived: Box::new(arrived) });
+        links.waiters.push(wait, AwaitedRange { until, connection: id, arrived: Box::new(arrived) });
     }
 
     /// Refuses a client that cannot be heard on this node.

@@ -77,7 +77,10 @@ impl Connections {
             self.refuse_version(id, connect.get().version);
             return;
         }
-        let certified = self.entry(listener).client_id(connection.wire.identity());
+        let certified = match connection.wire.forwarded() {
+            Some(forwarded) => forwarded.client_id.clone(),
+            None => self.entry(listener).client_id(connection.wire.identity()),
+        };
         if self.view().is_some() {
             let arrived = ArrivedClient::new(connect, rest.to_vec(), certified, listener, peer);
             if let Some(arrived) = self.keep_own(core.now(), id, arrived) {
@@ -131,9 +134,10 @@ impl Connections {
         // CONNACK tells those who had none; who is certified knows it.
         let is_assigned = connect.client_id.is_empty() && chosen_client_id.is_some();
         connect.client_id = chosen_client_id.unwrap_or(connect.client_id);
+        let proved = connection.wire.forwarded().map(|forwarded| forwarded.proved_user.clone());
         let identity = connection.wire.take_identity();
         let (listener_index, peer) = (connection.listener, connection.peer);
-        let user = self.entry(listener_index).user_name(peer, identity.as_deref());
+        let user = proved.unwrap_or_else(|| self.entry(listener_index).user_name(peer, identity.as_deref()));
         let Some(connection) = self.table.get_mut(id) else { return };
         let mut user_name = UserNameBasis::Claim;
         if let Some(user) = user.as_deref() {

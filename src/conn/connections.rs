@@ -140,7 +140,7 @@ pub(super) struct ListenerEntry {
     pub(super) half_open: BTreeSet<ConnectionId>,
     /// Clients that wait for a place.
     pub(super) awaiting_place: AwaitingPlace,
-    /// Whether somebody may become a client by it, where peers come in datagrams.
+    /// Whether somebody may become a client by it who has no socket that it has accepted: in datagrams, or forwarded by another node.
     pub(super) takes_strangers: bool,
 }
 
@@ -453,6 +453,17 @@ impl Connections {
             let text = "it may send no PROXY header, which this listener asks for: its address is not in proxy_from";
             return Err((CloseReason::ProxyHeader, text));
         }
+        self.admit_forwarded(now, listener, peer)
+    }
+
+    /// The same of one that another node has forwarded: a proxy has had its say there.
+    pub(super) fn admit_forwarded(
+        &self,
+        now: Now,
+        listener: u8,
+        peer: Peer,
+    ) -> Result<(), (CloseReason, &'static str)> {
+        let entry = &self.listeners[usize::from(listener)];
         // Its address first, so that one that connects all the time does not use up what all others may.
         self.admit_source(now, listener, peer)?;
         self.admit_connection(now, listener)?;

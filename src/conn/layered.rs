@@ -39,11 +39,9 @@ impl Connections {
                 return;
             }
         }
-        let Some(connection) = self.table.get_mut(id) else { return };
         #[cfg(feature = "tls")]
-        if let Some(handshake) = connection.wire.layers().and_then(Layers::take_handshake) {
-            self.handshakes.begin(id, handshake, &mut self.operations);
-        }
+        self.begin_handshake(id);
+        let Some(connection) = self.table.get(id) else { return };
         if connection.wire.has_own_bytes() {
             self.mark_dirty(id);
         }
@@ -51,6 +49,15 @@ impl Connections {
             self.take_plain(core, id, bytes);
         }
         self.finish_layers(core, id);
+    }
+
+    /// Has the handshake of a layer run, if there is something to run.
+    #[cfg(feature = "tls")]
+    pub(super) fn begin_handshake(&mut self, id: ConnectionId) {
+        let layers = self.table.get_mut(id).and_then(|connection| connection.wire.layers());
+        if let Some(handshake) = layers.and_then(Layers::take_handshake) {
+            self.handshakes.begin(id, handshake, &mut self.operations);
+        }
     }
 
     /// A handshake was run.
@@ -82,7 +89,7 @@ impl Connections {
         match (connection.wire.layers().and_then(Layers::take_end), phase) {
             (None, Phase::AwaitingPeer) => self.find_link_peer(core.now(), id, &[]),
             (Some(LayerEnd::Failed(failure)), Phase::AwaitingPeer | Phase::Link) => {
-                self.end_link(id, failure.reason, failure.text);
+                self.end_failed_link(id, failure);
             }
             (None, _) | (Some(LayerEnd::Failed(_)), Phase::Lingering(_)) => {}
             // The goodbye crosses that of the broker, which is on its way and closes the connection behind it.

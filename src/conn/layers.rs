@@ -9,21 +9,22 @@
 //! the end, clean or not, nothing behind it is opened.
 //! Leaves to others: when to receive and to flush, what becomes of a connection that has ended.
 //!
-//! A new one implements [`WireLayer`], is a variant of `AnyLayer`, and stands in `ListenerLayers::begin` or, for links, `Wire::with_link`. `Inverting`
+//! A new one implements [`WireLayer`], is a variant of `AnyLayer`, and stands in `ListenerLayers::begin` or, for links, `DialLayers::begin` or `Wire::with_link`. `Inverting`
 //! exists for tests: only a build with the feature `test-layers` can put it on a listener.
 
+use core::net::IpAddr;
 use std::sync::Arc;
 
 use smallvec::{SmallVec, smallvec};
 
 use super::inverting::Inverting;
 use super::layer::{LayerEnd, Learned, WireLayer};
-use super::nodes::LinkLayer;
+use super::nodes::{ForwardedClient, LinkLayer};
 use super::outbox::Outbox;
 use super::peer::Peer;
 use super::proxied::ProxyLayer;
 #[cfg(feature = "tls")]
-use super::tls::{Handshake, Tls, TlsListener, TlsParameters};
+use super::tls::{Handshake, Tls, TlsDial, TlsDialler, TlsListener, TlsParameters};
 use super::websocket::WebSocketLayer;
 use crate::auth::PeerIdentity;
 use crate::cluster::LinkPeer;
@@ -60,6 +61,8 @@ enum AnyLayer {
     Inverting(Inverting),
     #[cfg(feature = "tls")]
     Tls(Box<Tls>),
+    #[cfg(feature = "tls")]
+    TlsDial(Box<TlsDial>),
     Proxy(ProxyLayer),
     WebSocket(WebSocketLayer),
     Link(Box<LinkLayer>),
@@ -72,6 +75,8 @@ macro_rules! with_layer {
             AnyLayer::Inverting($layer) => $call,
             #[cfg(feature = "tls")]
             AnyLayer::Tls($layer) => $call,
+            #[cfg(feature = "tls")]
+            AnyLayer::TlsDial($layer) => $call,
             AnyLayer::Proxy($layer) => $call,
             AnyLayer::WebSocket($layer) => $call,
             AnyLayer::Link($layer) => $call,
@@ -119,10 +124,43 @@ impl WireLayer for AnyLayer {
 
 #[cfg(feature = "tls")]
 impl AnyLayer {
-    fn tls(&mut self) -> Option<&mut Tls> {
+    fn is_away(&self) -> bool {
         match self {
-            Self::Tls(layer) => Some(layer),
+            Self::Tls(layer) => layer.is_away(),
+            Self::TlsDial(layer) => layer.is_away(),
+            _ => false,
+        }
+    }
+
+    fn is_shaking(&self) -> bool {
+        match self {
+            Self::Tls(layer) => layer.is_shaking(),
+            Self::TlsDial(layer) => layer.is_shaking(),
+            _ => false,
+        }
+    }
+
+    fn agreed(&self) -> Option<TlsParameters> {
+        match self {
+            Self::Tls(layer) => layer.agreed(),
+            Self::TlsDial(layer) => layer.agreed(),
             _ => None,
+        }
+    }
+
+    fn take_handshake(&mut self) -> Option<Box<Handshake>> {
+        match self {
+            Self::Tls(layer) => layer.take_handshake(),
+            Self::TlsDial(layer) => layer.take_handshake(),
+            _ => None,
+        }
+    }
+
+    fn take_back(&mut self, handshake: Handshake) {
+        match self {
+            Self::Tls(layer) => layer.take_back(handshake),
+            Self::TlsDial(layer) => layer.take_back(handshake),
+            _ => {}
         }
     }
 }
@@ -166,11 +204,37 @@ impl ListenerLayers {
         if stack.is_empty() {
             return Wire::Plain;
         }
-        Wire::Layered(Box::new(Layers { stack, end: None, has_ended: false, identity: None }))
+        Wire::of(stack)
+    }
+}
+
+/// What a connection to another node begins with, below the link.
+#[derive(Clone, Debug, Default)]
+pub enum DialLayers {
+    /// Nothing: both know the cluster's secret.
+    #[default]
+    None,
+    /// A handshake, then records, by this configuration.
+    #[cfg(feature = "tls")]
+    Tls(TlsDialler),
+}
+
+impl DialLayers {
+    /// The state of a connection to a node at this address.
+    pub(super) fn begin(&self, to: IpAddr) -> Wire {
+        match (self, to) {
+            (Self::None, _) => Wire::Plain,
+            #[cfg(feature = "tls")]
+            (Self::Tls(dialler), to) => Wire::of(smallvec![AnyLayer::TlsDial(Box::new(TlsDial::new(dialler, to)))]),
+        }
     }
 }
 
 impl Wire {
+    fn of(stack: SmallVec<[AnyLayer; 1]>) -> Self {
+        Self::Layered(Box::new(Layers { stack, end: None, has_ended: false, identity: None }))
+    }
+
     /// The layers, if there are any.
     pub(super) const fn layers(&mut self) -> Option<&mut Layers> {
         match self {
@@ -181,18 +245,36 @@ impl Wire {
 
     /// The same with a link above all that there is.
     pub(super) fn with_link(self, link: LinkLayer) -> Self {
-        let mut layers = match self {
-            Self::Plain => Box::new(Layers { stack: smallvec![], end: None, has_ended: false, identity: None }),
-            Self::Layered(layers) => layers,
-        };
-        layers.stack.push(AnyLayer::Link(Box::new(link)));
-        Self::Layered(layers)
+        let link = AnyLayer::Link(Box::new(link));
+        match self {
+            Self::Plain => Self::of(smallvec![link]),
+            Self::Layered(mut layers) => {
+                layers.stack.push(link);
+                Self::Layered(layers)
+            }
+        }
     }
 
     /// Who is at the other end of a link, as soon as that is known.
     pub(super) fn link_peer(&self) -> Option<LinkPeer> {
         let Self::Layered(layers) = self else { return None };
         layers.stack.iter().find_map(|layer| if let AnyLayer::Link(link) = layer { link.peer() } else { None })
+    }
+
+    /// The connection is a client's from now on that another node has forwarded.
+    pub(super) fn set_forwarded(&mut self, client: ForwardedClient, identity: Option<Arc<PeerIdentity>>) {
+        let Self::Layered(layers) = self else { unreachable!("it has come by a link") };
+        layers.identity = identity;
+        let mut stack = layers.stack.iter_mut();
+        let link = stack.find_map(|layer| if let AnyLayer::Link(link) = layer { Some(link) } else { None });
+        link.expect("it has come by a link").forwarded = Some(Box::new(client));
+    }
+
+    /// What another node says of the client of this connection, where it has forwarded it.
+    pub(super) fn forwarded(&self) -> Option<&ForwardedClient> {
+        let Self::Layered(layers) = self else { return None };
+        let mut stack = layers.stack.iter();
+        stack.find_map(|layer| if let AnyLayer::Link(link) = layer { link.forwarded.as_deref() } else { None })
     }
 
     /// Whether a layer has bytes to send that must not wait for MQTT's.
@@ -229,25 +311,26 @@ impl Wire {
     pub(super) fn is_away(&self) -> bool {
         match self {
             #[cfg(feature = "tls")]
-            Self::Layered(layers) => {
-                layers.stack.iter().any(|layer| matches!(layer, AnyLayer::Tls(layer) if layer.is_away()))
-            }
+            Self::Layered(layers) => layers.stack.iter().any(AnyLayer::is_away),
             _ => false,
         }
     }
 
-    /// What the ends of a TLS connection have agreed on.
+    /// What the ends of a TLS connection have agreed on. Of a client that another node has forwarded nobody here knows it.
     #[cfg(feature = "tls")]
     pub(super) fn agreed_tls(&self) -> Option<TlsParameters> {
         let Self::Layered(layers) = self else { return None };
-        layers.stack.iter().find_map(|layer| if let AnyLayer::Tls(tls) = layer { tls.agreed() } else { None })
+        if self.forwarded().is_some() {
+            return None;
+        }
+        layers.stack.iter().find_map(AnyLayer::agreed)
     }
 
     /// Whether a TLS handshake is not done, or has not begun.
     #[cfg(feature = "tls")]
     pub(super) fn is_shaking(&self) -> bool {
         let Self::Layered(layers) = self else { return false };
-        layers.stack.iter().any(|layer| matches!(layer, AnyLayer::Tls(tls) if tls.is_shaking()))
+        layers.stack.iter().any(AnyLayer::is_shaking)
     }
 
     /// Who the peer has proved to be, for whoever takes it later.
@@ -310,14 +393,14 @@ impl Layers {
     /// A handshake that is to be run elsewhere.
     #[cfg(feature = "tls")]
     pub(super) fn take_handshake(&mut self) -> Option<Box<Handshake>> {
-        self.stack.iter_mut().filter_map(AnyLayer::tls).find_map(Tls::take_handshake)
+        self.stack.iter_mut().find_map(AnyLayer::take_handshake)
     }
 
     /// A handshake was run: the next `open` has what it came to.
     #[cfg(feature = "tls")]
     pub(super) fn take_back(&mut self, handshake: Handshake) {
-        if let Some(tls) = self.stack.iter_mut().find_map(AnyLayer::tls) {
-            tls.take_back(handshake);
+        if let Some(layer) = self.stack.iter_mut().find(|layer| layer.is_away()) {
+            layer.take_back(handshake);
         }
     }
 

@@ -64,7 +64,7 @@ pub mod websocket;
 pub use budget::{Deferred, KeptBuffer};
 pub use connections::{Connections, ConnectionsConfig, InputHandler, ShardTurn};
 pub use handed_over::{ArrivedClient, ArrivedLink, DatagramSource, ForwardedDatagram, HandedOver, Handover};
-pub use layers::ListenerLayers;
+pub use layers::{DialLayers, ListenerLayers};
 pub use nodes::{LinkNews, LinkTerms, LinkWord};
 pub use operation::{Operation, ReceiveEnd, ShortSent, UnderWayOn};
 pub use outbox::Outbox;

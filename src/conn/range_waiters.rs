@@ -1,6 +1,6 @@
 //! Clients of ranges that nobody serves yet, until somebody does.
 //!
-//! Always holds: of one range they are in the order in which their time runs out; there are no more of them than [`RANGE_WAITERS_MAX`], with no more
+//! Always holds: those that wait for the same are in the order in which their time runs out; there are no more of them than [`RANGE_WAITERS_MAX`], with no more
 //! bytes of theirs than [`RANGE_WAITERS_MAX_BYTES`].
 //! Leaves to others: what becomes of them (`belonging`).
 
@@ -21,11 +21,21 @@ pub(super) struct AwaitedRange {
     pub(super) arrived: Box<ArrivedClient>,
 }
 
+/// What a client waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum RangeWait {
+    /// It has no client id yet, and may be in any range that this node serves.
+    AnyOwn,
+    /// Somebody is to serve its range.
+    Anybody(RangeId),
+    /// This node is to serve it: another one has forwarded the client.
+    Own(RangeId),
+}
+
 /// See the module's text.
 #[derive(Debug, Default)]
 pub(super) struct RangeWaiters {
-    /// By range. Who has no client id yet may be in any, and stands under none.
-    queues: BTreeMap<Option<RangeId>, VecDeque<AwaitedRange>>,
+    queues: BTreeMap<RangeWait, VecDeque<AwaitedRange>>,
     count: usize,
     bytes: usize,
     /// Who serves which range may have changed since all of them were looked at.
@@ -39,11 +49,11 @@ impl RangeWaiters {
     }
 
     /// One more waits. There is room for it.
-    pub(super) fn push(&mut self, range: Option<RangeId>, awaited: AwaitedRange) {
+    pub(super) fn push(&mut self, wait: RangeWait, awaited: AwaitedRange) {
         debug_assert!(self.has_room_for(&awaited.arrived), "whoever finds no room is refused");
         self.count += 1;
         self.bytes += awaited.arrived.len_bytes();
-        let queue = self.queues.entry(range).or_default();
+        let queue = self.queues.entry(wait).or_default();
         // Behind all that came before, unless it has waited on another shard.
         let at = queue.partition_point(|other| other.until <= awaited.until);
         queue.insert(at, awaited);
@@ -56,19 +66,19 @@ impl RangeWaiters {
 
     /// The next one whose time has run out, or whose range is served as `is_served` says. When there is none, nothing is to be done before
     /// [`Self::next_deadline`].
-    pub(super) fn next(&mut self, now: Now, is_served: impl Fn(Option<RangeId>) -> bool) -> Option<AwaitedRange> {
-        let is_over = |range: Option<RangeId>, queue: &VecDeque<AwaitedRange>| {
-            queue.front().is_some_and(|first| first.until.is_due(now)) || is_served(range)
+    pub(super) fn next(&mut self, now: Now, is_served: impl Fn(RangeWait) -> bool) -> Option<AwaitedRange> {
+        let is_over = |wait: RangeWait, queue: &VecDeque<AwaitedRange>| {
+            queue.front().is_some_and(|first| first.until.is_due(now)) || is_served(wait)
         };
-        let range = self.queues.iter().find(|(range, queue)| is_over(**range, queue)).map(|(range, _)| *range);
-        let Some(range) = range else {
+        let wait = self.queues.iter().find(|(wait, queue)| is_over(**wait, queue)).map(|(wait, _)| *wait);
+        let Some(wait) = wait else {
             self.is_to_look = false;
             return None;
         };
-        let queue = self.queues.get_mut(&range)?;
+        let queue = self.queues.get_mut(&wait)?;
         let awaited = queue.pop_front();
         if queue.is_empty() {
-            self.queues.remove(&range);
+            self.queues.remove(&wait);
         }
         let awaited = awaited?;
         self.count -= 1;
@@ -103,7 +113,7 @@ mod tests {
     }
 
     /// All whose wait is over, by their numbers.
-    fn released(waiters: &mut RangeWaiters, is_served: impl Fn(Option<RangeId>) -> bool) -> Vec<u32> {
+    fn released(waiters: &mut RangeWaiters, is_served: impl Fn(RangeWait) -> bool) -> Vec<u32> {
         let mut released = Vec::new();
         while let Some(awaited) = waiters.next(NOW, &is_served) {
             released.push(awaited.connection.slot);
@@ -117,12 +127,12 @@ mod tests {
         assert_eq!(waiters.next_deadline(), None);
         waiters.look_again();
         assert_eq!(waiters.next_deadline(), None, "nobody waits");
-        let range = |range| Some(RangeId(range));
+        let range = |range| RangeWait::Anybody(RangeId(range));
         for (number, of, until) in [
             (1, range(3), 15_000),
             (2, range(3), 16_000),
             (3, range(3), 15_500),
-            (4, None, 14_000),
+            (4, RangeWait::AnyOwn, 14_000),
             (5, range(0), 9_000),
         ] {
             waiters.push(of, awaited(number, until, 0));
@@ -133,7 +143,7 @@ mod tests {
         waiters.look_again();
         assert_eq!(released(&mut waiters, |served| served == range(3)), [1, 3, 2]);
         assert_eq!(waiters.next_deadline(), Some(Deadline(14_000)));
-        assert_eq!(released(&mut waiters, |served| served.is_none()), [4]);
+        assert_eq!(released(&mut waiters, |served| served == RangeWait::AnyOwn), [4]);
         assert_eq!((waiters.next_deadline(), waiters.count, waiters.bytes), (None, 0, 0));
     }
 
@@ -142,13 +152,13 @@ mod tests {
         let mut waiters = RangeWaiters::default();
         for number in 0..RANGE_WAITERS_MAX as u32 {
             assert!(waiters.has_room_for(&awaited(number, 0, 0).arrived), "{number}");
-            waiters.push(None, awaited(number, 10_000, 0));
+            waiters.push(RangeWait::AnyOwn, awaited(number, 10_000, 0));
         }
         assert!(!waiters.has_room_for(&awaited(0, 0, 0).arrived));
         assert_eq!(waiters.into_all().count(), RANGE_WAITERS_MAX);
         let mut waiters = RangeWaiters::default();
         let len = awaited(0, 0, 0).arrived.len_bytes();
-        waiters.push(None, awaited(1, 10_000, RANGE_WAITERS_MAX_BYTES - 2 * len));
+        waiters.push(RangeWait::AnyOwn, awaited(1, 10_000, RANGE_WAITERS_MAX_BYTES - 2 * len));
         assert!(!waiters.has_room_for(&awaited(2, 0, 1).arrived));
         assert!(waiters.has_room_for(&awaited(2, 0, 0).arrived));
     }

@@ -2,12 +2,15 @@
 
 mod belonging;
 mod dialling;
+mod forward;
 mod full;
 mod held;
 mod lane;
 mod layered;
 mod life;
 mod link_handover;
+#[cfg(feature = "tls")]
+mod link_tls;
 mod links;
 mod nodes;
 mod sn;

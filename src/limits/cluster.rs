@@ -57,7 +57,7 @@ pub const BEATS_KEPT_MAX: usize = 8;
 pub const MAP_CHANGES_MAX: usize = 256;
 /// Longest frame between two nodes: a message of the longest packet, with its topic and properties written apart.
 pub const LINK_FRAME_MAX_BYTES: usize = PACKET_SIZE_MAX_BYTES as usize + 64 * 1024;
-/// Longest frame of a peer that is not known yet: a HELLO with the longest name of a cluster has 312 bytes.
+/// Longest frame of a peer that is not known yet: a HELLO with the longest name of a cluster has 313 bytes.
 pub const LINK_HELLO_MAX_BYTES: usize = 512;
 /// Longest word of one node to another about a client that it forwards: what certificates say. TLS lets none through with more than 64 KiB, and a subject
 /// grows where its signs are escaped. A client of which there is more to say is refused.

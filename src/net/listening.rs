@@ -47,7 +47,10 @@ impl Edge {
             ListenerChange::Stop { index } => self.set_listener(index, false)?,
             ListenerChange::Close { index } => {
                 match self.listeners[usize::from(index)].take().map(|gone| gone.socket) {
-                    Some(ListenerSocket::Accepts(id)) => self.plane.close_listener(id),
+                    Some(ListenerSocket::Accepts(id)) => {
+                        self.connections.set_takes_strangers(index, false);
+                        self.plane.close_listener(id);
+                    }
                     // Its clients have no sockets of their own: they are told by this one, and go with it.
                     Some(ListenerSocket::Receives(socket)) => {
                         self.connections.end_datagram_listener(index);

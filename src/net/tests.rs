@@ -1,6 +1,8 @@
 //! The driver on real sockets, without the pump around it: that buffers, sends and sockets on their way to another plane go
 //! where `conn` says. What it says is tested there.
 
+mod link_tls;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -14,7 +16,9 @@ use crate::cluster::{
     BootId, ClusterView, LinkNonces, LinkSecret, LinkTrust, NodeId, NodeStanding, PeerProcess, RangeCount,
 };
 use crate::codec::{Connect, Version};
-use crate::conn::{ConnectRates, ConnectionsConfig, InputHandler, LinkTerms, LinkWord, ListenerLayers, ShardTurn};
+use crate::conn::{
+    ConnectRates, ConnectionsConfig, DialLayers, InputHandler, LinkTerms, LinkWord, ListenerLayers, ShardTurn,
+};
 use crate::ids::ShardId;
 use crate::limits::LINK_DIAL_MS;
 use crate::ring::{ListenConfig, Plane, PlaneConfig, monotonic_ns};
@@ -313,16 +317,23 @@ fn that_connections_were_lost_does_not_keep_it_from_being_told_that_there_is_no_
     assert!(!stage.edge.next_room_report.is_due(now), "this has been told as well");
 }
 
-/// A shard of another node, which accepts links, and where.
+/// A shard of a node that knows a secret, which accepts links, and where.
 fn node(number: u16) -> (Stage, SocketAddr) {
+    let trust = LinkTrust::Secret(LinkSecret::new(b"sixteen bytes, or more").unwrap());
+    node_by(number, trust, ListenerLayers::None, DialLayers::None)
+}
+
+/// The same with another way to know others.
+fn node_by(number: u16, trust: LinkTrust, layers: ListenerLayers, dials: DialLayers) -> (Stage, SocketAddr) {
     let [mut stage, _] = two();
     let settings = ListenerSettings { kind: ListenerKind::Cluster, ..ListenerSettings::default() };
     let on = ListenOn::Ip("127.0.0.1:0".parse().unwrap());
-    let (settings, layers) = (Arc::new(settings), ListenerLayers::None);
+    let settings = Arc::new(settings);
     let listening = stage.edge.listen(Listening { on, settings, connections: Arc::default(), layers }).unwrap();
     let ListenOn::Ip(address) = listening else { panic!("{listening}") };
     stage.edge.use_links(LinkTerms {
-        trust: LinkTrust::Secret(LinkSecret::new(b"sixteen bytes, or more").unwrap()),
+        trust,
+        dials,
         cluster: "fleet".into(),
         node: NodeId::new(number),
         boot: BootId(number.into()),

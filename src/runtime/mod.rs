@@ -49,4 +49,4 @@ pub use run_error::RunError;
 pub use shard_threads::PREEMPT_TIMER;
 pub use start::run;
 pub use store_import::import;
-pub use tls::{TlsProblem, check_tls};
+pub use tls::{LinkSecurity, TlsProblem, check_tls};

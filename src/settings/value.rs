@@ -101,6 +101,11 @@ pub enum ListenerKind {
 }
 
 impl ListenerKind {
+    /// Whether its clients have connections of their own. Those can be another node's as well.
+    pub const fn has_streams(self) -> bool {
+        !matches!(self, Self::MqttSn | Self::Cluster)
+    }
+
     /// Whether a TLS handshake comes first.
     pub const fn has_tls(self) -> bool {
         matches!(self, Self::Tls | Self::SecureWebSocket)

@@ -212,11 +212,13 @@ pub enum CloseReason {
     LinkSilent,
     /// The shard that was to hear the link had no room for its socket.
     LinkNoRoom,
+    /// TLS between two nodes has come to nothing, or was broken.
+    LinkTls,
 }
 
 impl CloseReason {
     /// How many reasons there are.
-    pub const COUNT: usize = 62;
+    pub const COUNT: usize = 63;
     /// Every reason, in the order of its number.
     pub const ALL: [Self; Self::COUNT] = [
         Self::ClientDisconnect,
@@ -281,6 +283,7 @@ impl CloseReason {
         Self::LinkNotMember,
         Self::LinkSilent,
         Self::LinkNoRoom,
+        Self::LinkTls,
     ];
 
     /// Those that end a connection before CONNACK has let its client in. One that ends others as well is counted apart there
@@ -349,7 +352,7 @@ impl CloseReason {
     ];
 
     /// Those that end a link between two nodes, or keep it from being made.
-    pub const OF_LINKS: [Self; 12] = [
+    pub const OF_LINKS: [Self; 13] = [
         Self::LinkUnreachable,
         Self::LinkTimeout,
         Self::LinkClosed,
@@ -362,6 +365,7 @@ impl CloseReason {
         Self::LinkNotMember,
         Self::LinkSilent,
         Self::LinkNoRoom,
+        Self::LinkTls,
     ];
 
     /// Whether a shard answers a CONNECT with a CONNACK that refuses it for this.
@@ -466,6 +470,7 @@ impl CloseReason {
             Self::LinkNotMember => "link_not_member",
             Self::LinkSilent => "link_silent",
             Self::LinkNoRoom => "link_no_room",
+            Self::LinkTls => "link_tls",
         }
     }
 }

@@ -16,6 +16,7 @@ fn hello(node: u16, nonce: u8) -> LinkHello<'static> {
         node: NodeId::new(node),
         boot: BootId(u64::from(node)),
         shards: (4, 2),
+        carries_client: false,
         nonce: [nonce; LINK_NONCE_BYTES],
         cluster: "fleet",
     }
@@ -51,6 +52,7 @@ fn frames() -> Vec<LinkFrame<'static>> {
     vec![
         LinkFrame::Hello(hello(1, 9)),
         LinkFrame::Hello(LinkHello { node: None, ..hello(1, 9) }),
+        LinkFrame::Hello(LinkHello { carries_client: true, ..hello(1, 9) }),
         LinkFrame::Proof([5; 32]),
         LinkFrame::Received { count: 5 },
         LinkFrame::Ping { number: 12, is_answer: true, is_heard: false },
@@ -130,7 +132,7 @@ fn lists_within_a_frame_are_walked_in_their_order() {
 #[test]
 fn what_is_of_two_processes_and_not_of_their_connection_is_counted() {
     let counted = frames().iter().filter(|frame| frame.is_counted()).count();
-    assert_eq!(counted, frames().len() - 5, "HELLO twice, PROOF, RECEIVED and PING are not");
+    assert_eq!(counted, frames().len() - 6, "HELLO thrice, PROOF, RECEIVED and PING are not");
     assert!(!LinkFrame::Forward(FORWARD).is_counted());
 }
 
@@ -325,6 +327,10 @@ fn strangers_are_refused_by_name() {
     assert_eq!(refusal(LinkHello { cluster: "other", ..hello(1, 1) }), Err(LinkRefusal::Cluster));
     assert_eq!(refusal(hello(2, 1)), Err(LinkRefusal::Itself));
     assert_eq!(refusal(LinkHello { versions: (2, 3), ..hello(1, 1) }), Err(LinkRefusal::Version(2, 3)));
+    // Who accepts forwards nobody.
+    let (mut dials, _) = ends(secret(1), secret(1));
+    let answer = encoded(&LinkFrame::Hello(LinkHello { carries_client: true, ..hello(2, 1) }));
+    assert_eq!(dials.handle_bytes(&answer), Err(LinkRefusal::Order));
     let (_, mut accepts) = ends(secret(1), secret(1));
     let long = (LINK_HELLO_MAX_BYTES as u32 + 1).to_le_bytes();
     assert_eq!(accepts.handle_bytes(&long), Err(LinkFrameError::TooLong(LINK_HELLO_MAX_BYTES as u32 + 1).into()));

@@ -45,10 +45,14 @@ impl Connections {
             (None, _, Err(_)) => return,
         };
         connection.phase = Phase::AwaitingPeer;
-        connection.wire = Wire::Plain.with_link(links.layer(LinkSide::Dials));
-        let socket = connection.socket;
-        self.mark_dirty(id);
-        self.operations.push_back(Operation::ReceiveOnce { socket, connection: id });
+        let to = connection.peer.ip().expect("nodes are dialled by address");
+        connection.wire = links.terms.dials.begin(to).with_link(links.layer(LinkSide::Dials));
+        #[cfg(feature = "tls")]
+        self.begin_handshake(id);
+        if self.table.get(id).is_some_and(|connection| !connection.wire.is_away()) {
+            self.mark_dirty(id); // else what it says first comes with the handshake
+        }
+        self.receive_again(id);
     }
 }
 

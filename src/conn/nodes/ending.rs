@@ -7,6 +7,7 @@ use super::streams::LinkRole;
 use crate::cluster::{LinkPeer, LinkSide};
 use crate::conn::connection::{Connection, Phase};
 use crate::conn::connections::{Connections, pop_due};
+use crate::conn::layer::LayerFailure;
 use crate::conn::operation::{Operation, UnderWayOn};
 use crate::conn::peer::Peer;
 use crate::ids::{ConnectionId, INTERNAL_LISTENER, SocketId};
@@ -95,6 +96,24 @@ impl Connections {
     pub(in crate::conn) fn end_link(&mut self, id: ConnectionId, reason: CloseReason, text: &'static str) {
         self.refuse(id, reason, text);
         self.close(id);
+    }
+
+    /// Ends a link whose layers have failed. They may have a word for its other end, as why TLS does not believe it: that leaves first.
+    pub(in crate::conn) fn end_failed_link(&mut self, id: ConnectionId, failure: LayerFailure) {
+        let LayerFailure { reason, text } = failure;
+        // Whatever it is in TLS, here it is about a node.
+        let reason = if reason.is_of_link() { reason } else { CloseReason::LinkTls };
+        let Some(connection) = self.table.get_mut(id) else { return };
+        if !connection.wire.has_own_bytes() {
+            return self.end_link(id, reason, text);
+        }
+        let phase = connection.phase;
+        if let Some(outbox) = connection.outbox.take() {
+            self.release(outbox); // it is said again by the next connection
+        }
+        self.refuse(id, reason, text);
+        self.forget_link(id, phase);
+        self.linger_with(id, reason, |_| {});
     }
 
     /// A link is no more.

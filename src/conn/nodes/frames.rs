@@ -71,6 +71,10 @@ impl Connections {
         let Some(connection) = self.table.get_mut(id) else { return };
         let (Phase::AwaitingPeer, Some(peer)) = (connection.phase, connection.wire.link_peer()) else { return };
         let Some(links) = self.links.as_deref_mut() else { return };
+        if peer.carries_client {
+            links.unknown.remove(&id);
+            return; // what it forwards comes next, within its time
+        }
         let (is_accepted, hearer) = (links.unknown.remove(&id), links.hearer_of(peer));
         if is_accepted && peer.node.is_some() && hearer != self.config.own {
             return self.hand_link_over(id, hearer, rest);
@@ -101,6 +105,9 @@ impl Connections {
             return;
         }
         self.find_link_peer(core.now(), id, bytes);
+        if let Some(forwarder) = self.forwarder(id) {
+            return self.take_forward(core, id, forwarder, bytes);
+        }
         let Some(role) = self.role_of_link(id) else { return };
         if let Some(links) = self.links.as_deref_mut() {
             links.streams.heard(core.now(), role);

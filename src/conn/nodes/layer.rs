@@ -20,6 +20,17 @@ pub(in crate::conn) struct LinkLayer {
     /// What the handshake has to say.
     to_say: Vec<u8>,
     is_silent: bool,
+    /// Once the connection is a client's.
+    pub(in crate::conn) forwarded: Option<Box<ForwardedClient>>,
+}
+
+/// What another node says of a client that it forwards, beside what a connection has of any client.
+#[derive(Debug)]
+pub(in crate::conn) struct ForwardedClient {
+    /// The client id that it has in place of CONNECT's.
+    pub(in crate::conn) client_id: Option<Box<str>>,
+    /// Whom it has proved to be.
+    pub(in crate::conn) proved_user: Option<Box<str>>,
 }
 
 #[derive(Debug)]
@@ -41,6 +52,7 @@ impl LinkLayer {
             kept: Vec::new(),
             to_say,
             is_silent: false,
+            forwarded: None,
         }
     }
 
@@ -122,9 +134,9 @@ impl WireLayer for LinkLayer {
                 plain.chunks(LINK_CHUNK_BYTES).for_each(|frames| records.0.seal(frames, out));
             }
             LinkStage::Frames => out.extend_from_slice(plain),
-            LinkStage::Handshake(_) | LinkStage::Failed => {
-                debug_assert!(plain.is_empty(), "nobody is known to hear it");
-            }
+            LinkStage::Handshake(_) => debug_assert!(plain.is_empty(), "nobody is known to hear it"),
+            // A client that was forwarded may be told why it ends: by a connection whose other end cannot be believed any more.
+            LinkStage::Failed => {}
         }
     }
 

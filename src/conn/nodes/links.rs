@@ -11,7 +11,8 @@ use crate::cluster::{
     BootId, ClusterView, LINK_VERSION, LinkHandshake, LinkHello, LinkNonces, LinkPeer, LinkSide, LinkTrust, NodeId,
     RangeServer,
 };
-use crate::conn::range_waiters::{AwaitedRange, RangeWaiters};
+use crate::conn::layers::DialLayers;
+use crate::conn::range_waiters::{AwaitedRange, RangeWait, RangeWaiters};
 use crate::ids::{ConnectionId, ShardId};
 use crate::time::{Deadline, Now};
 
@@ -20,6 +21,8 @@ use crate::time::{Deadline, Now};
 pub struct LinkTerms {
     /// How the ends know each other.
     pub trust: LinkTrust,
+    /// What is below the links that this node dials: TLS, where that is how they know each other.
+    pub dials: DialLayers,
     /// The name of the cluster.
     pub cluster: Box<str>,
     /// This node, once it is a member.
@@ -97,9 +100,10 @@ impl NodeLinks {
     /// The next client that has waited for its range, if there is one whose wait is over.
     pub(in crate::conn) fn next_waiter(&mut self, now: Now) -> Option<AwaitedRange> {
         let view = self.streams.view()?;
-        self.waiters.next(now, |range| match range {
-            Some(range) => view.server_of(range) != RangeServer::Nobody,
-            None => view.serves_any(),
+        self.waiters.next(now, |wait| match wait {
+            RangeWait::Anybody(range) => view.server_of(range) != RangeServer::Nobody,
+            RangeWait::Own(range) => view.server_of(range) == RangeServer::Own,
+            RangeWait::AnyOwn => view.serves_any(),
         })
     }
 
@@ -119,7 +123,15 @@ impl NodeLinks {
         let nonce = self.terms.nonces.take();
         let LinkTerms { trust, cluster, node, boot, .. } = &self.terms;
         let versions = (LINK_VERSION, LINK_VERSION);
-        let hello = LinkHello { versions, node: *node, boot: *boot, shards: self.shards, nonce, cluster };
+        let hello = LinkHello {
+            versions,
+            node: *node,
+            boot: *boot,
+            shards: self.shards,
+            carries_client: false,
+            nonce,
+            cluster,
+        };
         LinkLayer::new(LinkHandshake::new(side, trust.clone(), &hello))
     }
 }

@@ -5,21 +5,21 @@ use super::*;
 use crate::cluster::{BootId, ClusterView, NodeId, NodeStanding, PeerProcess, RangeCount, RangeId, RangePlace};
 use crate::codec::{ConnAck, ConnectPacket, ReasonCode, frame};
 use crate::conn::handed_over::{ArrivedClient, HandedOver};
-use crate::conn::range_waiters::AwaitedRange;
+use crate::conn::range_waiters::{AwaitedRange, RangeWait};
 use crate::limits::{CLUSTER_WAIT_MS, PLACE_AGAIN_MS, RANGE_WAITERS_MAX_BYTES, RANGE_WAITERS_PER_TURN};
 use crate::time::Deadline;
 
-const HERE: RangePlace = RangePlace::Here;
-const OWN: ShardId = ShardId(0);
+pub(super) const HERE: RangePlace = RangePlace::Here;
+pub(super) const OWN: ShardId = ShardId(0);
 /// What a client before 5.0 is told, and one of 5.0.
-const UNAVAILABLE: [&[u8]; 2] = [&[0x20, 2, 0, 3], &[0x20, 3, 0, 0x88, 0]];
+pub(super) const UNAVAILABLE: [&[u8]; 2] = [&[0x20, 2, 0, 3], &[0x20, 3, 0, 0x88, 0]];
 
-fn other() -> RangePlace {
+pub(super) fn other() -> RangePlace {
     RangePlace::Peer(NodeId::new(2).unwrap())
 }
 
 /// Ranges by who serves them. The other node is known.
-fn view(owners: &[RangePlace]) -> ClusterView {
+pub(super) fn view(owners: &[RangePlace]) -> ClusterView {
     ClusterView {
         epoch: 1,
         ranges: RangeCount::new(owners.len() as u16).unwrap(),
@@ -38,7 +38,7 @@ fn view(owners: &[RangePlace]) -> ClusterView {
 }
 
 /// The same, where the other node's clients may be sent to it.
-fn redirecting(owners: &[RangePlace]) -> ClusterView {
+pub(super) fn redirecting(owners: &[RangePlace]) -> ClusterView {
     let mut view = view(owners);
     view.peers[0].server = Some("mqtt-2.example".to_owned());
     view
@@ -62,7 +62,7 @@ impl Stage {
         (first, second)
     }
 
-    fn sees(&mut self, view: ClusterView) {
+    pub(super) fn sees(&mut self, view: ClusterView) {
         let now = self.now;
         self.connections.use_view(now, NodeId::new(1), Arc::new(view));
     }
@@ -99,18 +99,18 @@ impl Stage {
 }
 
 /// A client id of this range and this one of three shards.
-fn client_of(view: &ClusterView, range: u16, shard: ShardId) -> String {
+pub(super) fn client_of(view: &ClusterView, range: u16, shard: ShardId) -> String {
     let is_it = |id: &String| view.ranges.range_of(id) == RangeId(range) && ShardId::owner_of(id, 3) == shard;
     (0..10_000).map(|number| format!("client-{number}")).find(is_it).unwrap()
 }
 
-fn connect(version: Version, client_id: &str) -> Vec<u8> {
+pub(super) fn connect(version: Version, client_id: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     Connect::new(version, client_id, true).encode(&mut bytes);
     bytes
 }
 
-fn connack(bytes: &[u8], version: Version) -> ConnAck<'_> {
+pub(super) fn connack(bytes: &[u8], version: Version) -> ConnAck<'_> {
     let (frame, _) = frame::next(bytes, 1_000).unwrap().unwrap();
     ConnAck::decode(frame, version).unwrap()
 }
@@ -342,7 +342,7 @@ fn who_finds_too_many_waiting_is_refused_at_once_and_nobody_is_let_on_while_the_
     let arrived = Box::new(ArrivedClient::new(packet, vec![0; RANGE_WAITERS_MAX_BYTES - 100], None, 0, Peer::Unknown));
     // Of a connection that has ended meanwhile.
     let gone = AwaitedRange { until: stage.now.after_ms(1), connection: ConnectionId::new(900, 0), arrived };
-    stage.connections.links.as_mut().unwrap().waiters.push(None, gone);
+    stage.connections.links.as_mut().unwrap().waiters.push(RangeWait::AnyOwn, gone);
     let client = client_of(&waits, 0, OWN);
     let large = connect(Version::V311, &format!("{client}-{}", "x".repeat(100)));
     assert_eq!(stage.says(&large).1, UNAVAILABLE[0]);

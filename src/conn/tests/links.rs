@@ -5,7 +5,7 @@ use crate::cluster::{
     BootId, LINK_NONCE_BYTES, LinkFrame, LinkHandshake, LinkHello, LinkNonces, LinkPeer, LinkSealer, LinkSecret,
     LinkSide, LinkTrust, NodeId,
 };
-use crate::conn::LinkTerms;
+use crate::conn::{DialLayers, LinkTerms};
 use crate::limits::{LINK_HELLO_MAX_BYTES, LINK_HELLO_MS, PEERS_UNKNOWN_MAX};
 use crate::settings::ListenerKind;
 
@@ -23,6 +23,7 @@ fn secret() -> LinkTrust {
 pub(super) fn terms(node: u16) -> LinkTerms {
     LinkTerms {
         trust: secret(),
+        dials: DialLayers::None,
         cluster: "fleet".into(),
         node: NodeId::new(node),
         boot: BootId(node.into()),
@@ -95,6 +96,7 @@ fn hello(cluster: &str) -> LinkHello<'_> {
         node: NodeId::new(2),
         boot: BootId(2),
         shards: (8, 6),
+        carries_client: false,
         nonce: [9; LINK_NONCE_BYTES],
         cluster,
     }
@@ -141,7 +143,13 @@ fn two_nodes_know_each_other_wherever_their_words_are_cut() {
                 first.hears(dialled, bytes);
             }
         }
-        let peer = |node| LinkPeer { node: NodeId::new(node), boot: BootId(node.into()), shards: (3, 0), version: 1 };
+        let peer = |node| LinkPeer {
+            node: NodeId::new(node),
+            boot: BootId(node.into()),
+            shards: (3, 0),
+            carries_client: false,
+            version: 1,
+        };
         assert_eq!(first.connections.link_peer(dialled), Some(peer(2)), "pieces of {piece}");
         assert_eq!(second.connections.link_peer(accepted), Some(peer(1)), "pieces of {piece}");
         for stage in [&mut first, &mut second] {

@@ -214,6 +214,7 @@ pub(super) fn hello(node: Option<u16>, boot: u64) -> LinkHello<'static> {
         node: node.map(|node| NodeId::new(node).unwrap()),
         boot: BootId(boot),
         shards: (1, 0),
+        carries_client: false,
         nonce: [boot as u8; 32],
         cluster: "fleet",
     }

@@ -1,4 +1,4 @@
-//! The other end of TLS, for programs of ours that connect to a broker: rustls shakes hands, the records are as a broker's.
+//! The other end of TLS, for programs of ours that connect to a broker, and for nodes that connect to others: rustls shakes hands, the records are as a broker's.
 //!
 //! Owns: a handshake from the client's side, and what is kept of the connection after it: two keys and the secrets of the next ones,
 //! a few hundred bytes. A buffered connection of rustls keeps thousands.
@@ -14,7 +14,7 @@ use rustls::pki_types::ServerName;
 use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
 use rustls::{AlertDescription, ClientConfig, Error, HandshakeKind, ProtocolVersion};
 
-use super::handshake::{encode_to, records_max};
+use super::encoding::{encode_to, records_max};
 use super::record::{Protocol, RecordKeys};
 use super::secrets::{SecretTap, TrafficSecrets, take_told};
 use super::traffic::{TicketTaker, Traffic};
@@ -47,7 +47,7 @@ pub struct AgreedTls {
 /// Records of a client's connection.
 #[derive(Debug)]
 pub struct ClientRecords {
-    traffic: Traffic,
+    pub(super) traffic: Traffic,
     tickets: ClientTickets,
 }
 
@@ -105,10 +105,18 @@ impl ClientHandshake {
     /// # Errors
     /// Whatever rustls finds wrong. It is not to be run again.
     pub fn run(&mut self, out: &mut Vec<u8>) -> Result<bool, Error> {
+        let mut input = std::mem::take(&mut self.input);
+        let is_done = self.step(&mut input, out);
+        self.input = input;
+        is_done
+    }
+
+    /// The same with what has come elsewhere; what is used of it is taken out.
+    pub(super) fn step(&mut self, input: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<bool, Error> {
         drop(take_told()); // of a handshake that failed
         let mut used = 0;
         let is_done = loop {
-            let UnbufferedStatus { discard, state, .. } = self.connection.process_tls_records(&mut self.input[used..]);
+            let UnbufferedStatus { discard, state, .. } = self.connection.process_tls_records(&mut input[used..]);
             let stop = match state {
                 Ok(ConnectionState::EncodeTlsData(encode)) => encode_to(encode, out).err().map(Err),
                 Ok(ConnectionState::TransmitTlsData(transmit)) => {
@@ -126,7 +134,7 @@ impl ClientHandshake {
                 Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => Some(Err(Error::HandshakeNotComplete)),
                 Ok(_) => Some(Err(Error::General("a state that is not known".into()))),
                 Err(error) => {
-                    self.tell_why(used + discard, out);
+                    self.tell_why(&mut input[used + discard..], out);
                     return Err(error);
                 }
             };
@@ -137,7 +145,7 @@ impl ClientHandshake {
                 Some(Err(error)) => return Err(error),
             }
         };
-        self.input.drain(..used);
+        input.drain(..used);
         // What a server opens with, a client seals with.
         let TrafficSecrets { opening, sealing } = take_told();
         self.secrets.add(TrafficSecrets { opening: sealing, sealing: opening });
@@ -145,8 +153,8 @@ impl ClientHandshake {
     }
 
     /// As in [`super::Handshake`]: asked once, with the input where it stopped.
-    fn tell_why(&mut self, used: usize, out: &mut Vec<u8>) {
-        let UnbufferedStatus { state, .. } = self.connection.process_tls_records(&mut self.input[used..]);
+    fn tell_why(&mut self, input: &mut [u8], out: &mut Vec<u8>) {
+        let UnbufferedStatus { state, .. } = self.connection.process_tls_records(input);
         if let Ok(ConnectionState::EncodeTlsData(encode)) = state {
             // Without room for it the peer is not told; the connection ends in any case.
             let _ = encode_to(encode, out);
@@ -199,13 +207,18 @@ impl ClientHandshake {
 impl ClientRecords {
     /// Opens the records in `bytes`; what they carry is left in it. What is not whole is kept. Returns the end, once.
     pub fn open(&mut self, bytes: &mut Vec<u8>) -> Option<RecordsEnd> {
-        self.traffic.open_with(bytes, &mut self.tickets).map(|end| match end {
+        self.open_layer(bytes).map(|end| match end {
             LayerEnd::Clean => RecordsEnd::Clean,
             LayerEnd::Failed(failure) => match self.traffic.received_alert() {
                 Some(alert) => RecordsEnd::Alert(alert.into()),
                 None => RecordsEnd::Failed(failure.text),
             },
         })
+    }
+
+    /// The same, and the end as a layer finds it.
+    pub(super) fn open_layer(&mut self, bytes: &mut Vec<u8>) -> Option<LayerEnd> {
+        self.traffic.open_with(bytes, &mut self.tickets)
     }
 
     /// Whether there is something to send that does not wait for more.

@@ -16,18 +16,30 @@ use rustls::{
 };
 
 use super::layer::{Tls, TlsListener};
+use super::{NodeAuthority, TlsDialler};
 use crate::conn::layer::{LayerEnd, WireLayer};
 use crate::telemetry::CloseReason;
 
 /// An authority, a server of it, and a client of it.
-pub(in crate::conn) struct Pki {
+pub(crate) struct Pki {
     roots: Arc<RootCertStore>,
     server: (CertificateDer<'static>, KeyPair),
     client: (CertificateDer<'static>, KeyPair),
+    /// Of the authority.
+    ca_pem: String,
 }
 
 impl Pki {
-    pub(in crate::conn) fn new() -> Self {
+    pub(crate) fn new() -> Self {
+        Self::with_end(None)
+    }
+
+    /// Its certificates have expired long ago.
+    pub(crate) fn expired() -> Self {
+        Self::with_end(Some(2020))
+    }
+
+    fn with_end(year: Option<i32>) -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
@@ -37,14 +49,46 @@ impl Pki {
             let mut params = CertificateParams::new(names).unwrap();
             params.distinguished_name.push(DnType::CommonName, common_name);
             params.subject_alt_names.push(SanType::URI("urn:device:7".try_into().unwrap()));
+            if let Some(year) = year {
+                params.not_after = rcgen::date_time_ymd(year, 12, 31);
+            }
             let key = KeyPair::generate().unwrap();
             (params.signed_by(&key, &issuer).unwrap().der().clone(), key)
         };
         let (server, client) = (signed(&["localhost"], "server"), signed(&["device-7.example"], "device-7"));
         let mut roots = RootCertStore::empty();
         roots.add(issuer.der().clone()).unwrap();
-        Self { roots: Arc::new(roots), server, client }
+        Self { roots: Arc::new(roots), server, client, ca_pem: issuer.pem() }
     }
+
+    /// The server's certificate and its key in DER, and the authority's in PEM, for programs that read files.
+    pub(crate) fn files(&self) -> [Vec<u8>; 3] {
+        let (certificate, key) = &self.server;
+        [certificate.to_vec(), key.serialize_der(), self.ca_pem.clone().into_bytes()]
+    }
+}
+
+/// A node's end where links are accepted: it shows a certificate of the first, and believes the second.
+pub(crate) fn node_listener(shows: &Pki, believes: &Pki) -> TlsListener {
+    let provider = Arc::new(default_provider());
+    let roots = Arc::clone(&believes.roots);
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider)).build().unwrap();
+    let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(&[&version::TLS13]).unwrap();
+    let (certificate, key) = &shows.server;
+    let builder = builder.with_client_cert_verifier(verifier);
+    TlsListener::new(builder.with_single_cert(vec![certificate.clone()], key_of(key)).unwrap())
+}
+
+/// The same where they are dialled. Who shows nobody's has none.
+pub(crate) fn node_dialler(shows: Option<&Pki>, believes: &Pki) -> TlsDialler {
+    let provider = Arc::new(default_provider());
+    let authority = NodeAuthority::new(Arc::clone(&believes.roots), &provider);
+    let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&version::TLS13]).unwrap();
+    let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(authority));
+    TlsDialler::new(match shows.map(|shows| &shows.client) {
+        Some((certificate, key)) => builder.with_client_auth_cert(vec![certificate.clone()], key_of(key)).unwrap(),
+        None => builder.with_no_client_auth(),
+    })
 }
 
 fn key_of(pair: &KeyPair) -> PrivateKeyDer<'static> {

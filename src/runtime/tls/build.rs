@@ -8,7 +8,7 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientCertVerifierBuilder, NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{RootCertStore, ServerConfig, version};
+use rustls::{ServerConfig, version};
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::revocation_list::CertificateRevocationList;
 
@@ -155,12 +155,7 @@ fn verifier(
             of_ca.problem("client certificates are asked for, and by this file they are verified: it is missing")
         );
     };
-    let mut roots = RootCertStore::empty();
-    for (number, certificate) in of_ca.certificates(&ca)?.into_iter().enumerate() {
-        roots.add(certificate).map_err(|error| {
-            of_ca.of_file(&ca, None, format!("its certificate number {} cannot be used: {error}", number + 1))
-        })?;
-    }
+    let roots = of_ca.authorities(&ca)?;
     let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
     for file in &lists {
         let read = of_lists.lists(file)?;

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 
-use super::problem::TlsProblem;
+use super::problem::{CLUSTER_NAME, TlsProblem};
 use crate::config::unreadable::with_remedy;
 
 /// Files of keys and certificates are small; a path to something else is told before it fills the memory.
@@ -16,6 +17,13 @@ const FILE_MAX_BYTES: u64 = 64 * 1024 * 1024;
 pub(super) struct SettingPlace<'a> {
     pub(super) listener: &'a str,
     pub(super) key: &'static str,
+}
+
+impl SettingPlace<'static> {
+    /// A setting of the cluster.
+    pub(super) const fn of_cluster(key: &'static str) -> Self {
+        Self { listener: CLUSTER_NAME, key }
+    }
 }
 
 impl SettingPlace<'_> {
@@ -61,6 +69,17 @@ impl SettingPlace<'_> {
             return Err(self.of_file(path, None, text));
         }
         Ok(found)
+    }
+
+    /// All certificates of a file as authorities, at least one.
+    pub(super) fn authorities(self, path: &Path) -> Result<RootCertStore, TlsProblem> {
+        let mut roots = RootCertStore::empty();
+        for (number, certificate) in self.certificates(path)?.into_iter().enumerate() {
+            roots.add(certificate).map_err(|error| {
+                self.of_file(path, None, format!("its certificate number {} cannot be used: {error}", number + 1))
+            })?;
+        }
+        Ok(roots)
     }
 
     /// All revocation lists of a file, at least one.

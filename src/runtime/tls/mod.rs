@@ -5,12 +5,13 @@
 //! is wrong is told with setting, file, line where there is one, and how to mend it. Secrets are in no message.
 //! Leaves to others: handshakes (`conn::tls`), when to read again.
 //!
-//! Reading order: `build` (one listener), `files`, `keys`, `resolver`, `revocation`, `ends`, `problem`.
+//! Reading order: `build` (one listener), `files`, `keys`, `resolver`, `revocation`, `ends`, `problem`; `links` (those between nodes).
 
 mod build;
 mod ends;
 mod files;
 mod keys;
+mod links;
 mod problem;
 mod resolver;
 mod revocation;
@@ -31,6 +32,7 @@ use crate::settings::ListenerSettings;
 use crate::shard::CertificatesEnd;
 use crate::telemetry::log;
 
+pub use links::LinkSecurity;
 pub use problem::TlsProblem;
 
 /// Reads the files of all listeners and of the admin server as a start would. Returns what is worth a warning.

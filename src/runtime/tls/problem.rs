@@ -1,9 +1,12 @@
-//! What is wrong with the TLS of a listener.
+//! What is wrong with the TLS of a listener, of the admin server or of links.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use crate::config::admin::ADMIN_NAME;
+
+/// In place of a listener's name: the settings of the cluster.
+pub(super) const CLUSTER_NAME: &str = "[cluster]";
 
 /// One thing that is wrong, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +33,8 @@ impl fmt::Display for TlsProblem {
     }
 }
 
-/// Where settings of a listener stand, or those of the admin server.
+/// Where settings of a listener stand, or those of the admin server or the cluster.
 pub(super) fn place_name(listener: &str) -> String {
-    if listener == ADMIN_NAME { ADMIN_NAME.to_owned() } else { format!("[[listener]] {listener}") }
+    let is_section = matches!(listener, ADMIN_NAME | CLUSTER_NAME);
+    if is_section { listener.to_owned() } else { format!("[[listener]] {listener}") }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use dunlin::cluster::{BootId, ClusterView, LinkNonces, LinkSecret, LinkTrust, NodeId, PeerSlots};
-use dunlin::conn::{ConnectRates, Connections, ConnectionsConfig, InputHandler, LinkTerms, ListenerLayers};
+use dunlin::conn::{ConnectRates, Connections, ConnectionsConfig, DialLayers, InputHandler, LinkTerms, ListenerLayers};
 use dunlin::ids::{ConnectionId, PacketId, Qos, ShardId};
 use dunlin::settings::{ListenerKind, ListenerSettings};
 use dunlin::shard::{Effects, Input, LogStart, MeshBatch, MeshMessage, ProcessContext, Settings, Shard, Turn};
@@ -148,6 +148,7 @@ fn terms(node: usize, boot: u64, shard: usize, plan: &Plan) -> LinkTerms {
     seed[..8].copy_from_slice(&boot.to_le_bytes());
     LinkTerms {
         trust: if plan.has_secret { LinkTrust::Secret(secret()) } else { LinkTrust::Certificate },
+        dials: DialLayers::None,
         cluster: "sim".into(),
         node: Some(number(node)),
         boot: BootId(boot),

@@ -165,7 +165,7 @@ fn a_handshake_that_nobody_waits_for_is_not_run() {
     drop(ends.tls);
     assert!(!handshake.is_wanted());
     handshake.run();
-    assert!(handshake.output.is_empty());
+    assert!(handshake.bytes.output.is_empty());
 }
 
 #[test]
