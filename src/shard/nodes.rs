@@ -89,6 +89,7 @@ impl Shard {
             self.clients.questions.end(gone);
             self.note_room_of_log(turn, gone, LogRoom::Enough);
         }
+        self.answer_closed(turn);
     }
 
     /// Whether a turn would go on with what peers are told, with what is forgotten of them, or with what they will not answer any more.

@@ -184,6 +184,8 @@ pub enum CloseReason {
     MessageRate,
     /// An MQTT-SN client acknowledged nothing, however often it was sent.
     NoAnswer,
+    /// This node does not serve its range any more.
+    RangeLost,
     /// No connection to another node: it refuses, does not answer, or no way leads there.
     LinkUnreachable,
     /// The node at the other end was not known in time.
@@ -212,7 +214,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// How many reasons there are.
-    pub const COUNT: usize = 62;
+    pub const COUNT: usize = 63;
     /// Every reason, in the order of its number.
     pub const ALL: [Self; Self::COUNT] = [
         Self::ClientDisconnect,
@@ -265,6 +267,7 @@ impl CloseReason {
         Self::NotAuthorized,
         Self::MessageRate,
         Self::NoAnswer,
+        Self::RangeLost,
         Self::LinkUnreachable,
         Self::LinkTimeout,
         Self::LinkClosed,
@@ -322,7 +325,7 @@ impl CloseReason {
         Self::Resources,
     ];
     /// Those that end the connection of a client.
-    pub const AFTER_CONNACK: [Self; 19] = [
+    pub const AFTER_CONNACK: [Self; 20] = [
         Self::ClientDisconnect,
         Self::ClientDisconnectWithWill,
         Self::SocketClosed,
@@ -342,6 +345,7 @@ impl CloseReason {
         Self::NotAuthorized,
         Self::MessageRate,
         Self::NoAnswer,
+        Self::RangeLost,
     ];
 
     /// Those that end a link between two nodes, or keep it from being made.
@@ -450,6 +454,7 @@ impl CloseReason {
             Self::NotAuthorized => "not_authorized",
             Self::MessageRate => "message_rate",
             Self::NoAnswer => "no_answer",
+            Self::RangeLost => "range_lost",
             Self::LinkUnreachable => "link_unreachable",
             Self::LinkTimeout => "link_timeout",
             Self::LinkClosed => "link_closed",
