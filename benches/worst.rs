@@ -7,6 +7,8 @@
 
 #[path = "worst/bans.rs"]
 mod bans;
+#[path = "worst/closing.rs"]
+mod closing;
 #[path = "worst/index.rs"]
 mod index;
 
@@ -309,6 +311,8 @@ type Case = (&'static str, u64, fn() -> Duration);
 const CASES: &[Case] = &[
     ("a page of what a shard with a million filters is interested in", 1, index::own_interest),
     ("a page of forgetting a node with a million filters", 1, index::forgetting),
+    ("closing ranges of 1,000,000 sessions, 20,000 of them connected, each tick", 1, closing::sessions),
+    ("closing ranges while 8,192 CONNECTs wait, each tick", 1, closing::waiting),
     ("PUBLISH on a topic that 1,024 filters of one client match", 1, || {
         let mut world = World::new();
         let (sub, _) = world.connect(&kept(&World::name("sub")));

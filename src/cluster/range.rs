@@ -41,6 +41,17 @@ impl RangeSet {
         Self(self.0 & !other.0)
     }
 
+    /// Those that are in either.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether any is in both.
+    pub const fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
     /// What is in, the lowest number first.
     pub fn iter(self) -> impl Iterator<Item = RangeId> {
         (0..RANGES_MAX).map(RangeId).filter(move |range| self.contains(*range))
@@ -262,6 +273,9 @@ mod tests {
         let left = ranges.without(five);
         assert_eq!(left.iter().collect::<Vec<_>>(), [RangeId(0), RangeId(RANGES_MAX - 1)]);
         assert!(ranges.contains(RangeId(5)) && !left.contains(RangeId(5)) && !left.contains(RangeId(RANGES_MAX)));
+        assert!(
+            ranges.meets(five) && !left.meets(five) && left.with(five) == ranges && !ranges.meets(RangeSet::default())
+        );
     }
 
     #[test]

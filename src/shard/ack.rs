@@ -163,6 +163,9 @@ impl Clients {
     pub(super) fn send_ready_acks(&mut self, turn: &mut Turn<'_>, connection: ConnectionId) {
         let flush = self.flush;
         let Some(id) = self.sessions.of_connection(connection) else { return self.answer_nodes(turn) };
+        if self.is_closing(id) {
+            return;
+        }
         let Some(link) = self.sessions.get_mut(id).link.as_deref_mut() else { return };
         let version = link.version;
         let mut nobody_took = SmallVec::<[PacketId; 4]>::new();

@@ -97,6 +97,10 @@ impl Shard {
                 Ok(()) => return, // it is answered when all have
                 Err(reply) => reply,
             },
+            Command::CloseRanges(ranges) => match self.begin_closing(turn, request, ranges) {
+                Ok(()) => return, // it is answered when they are closed
+                Err(reply) => reply,
+            },
             Command::Counts => Reply::Counts(Box::new(self.report(edge.transport()))),
             Command::ListClients { after, limit, filter } => self.list_clients(&filter, after, (limit, edge)),
             Command::DescribeClient { client_id } => self.describe_client(turn.now, &client_id, edge),

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use super::access::AccessControl;
 use super::client_events::ClientEvents;
+use super::closing_ranges::ClosingRanges;
 use super::disk_reads::DiskReads;
 use super::hold_back::HoldBack;
 use super::log_room::LogRooms;
@@ -66,6 +67,8 @@ pub(super) struct Clients {
     pub flush: u32,
     /// Acknowledgements that wait for room in a queue.
     pub hold_back: HoldBack,
+    /// Ranges whose clients are being closed.
+    pub closing: ClosingRanges,
     /// What other nodes have asked.
     pub questions: PeerQuestions,
     /// What logs have room for, and who is not read for it.
@@ -105,6 +108,7 @@ impl Clients {
             work: VecDeque::new(),
             flush: 1,
             hold_back: HoldBack::default(),
+            closing: ClosingRanges::default(),
             questions: PeerQuestions::default(),
             log_rooms: LogRooms::default(),
             losses: Losses::default(),

@@ -18,7 +18,7 @@ use super::{Settings, ShownProperties};
 use crate::auth::acl::RuleSet;
 use crate::auth::operator_bans::OperatorBans;
 use crate::auth::{BanList, Profiles};
-use crate::cluster::ClusterView;
+use crate::cluster::{ClusterView, RangeSet};
 use crate::ids::{Qos, ShardId};
 use crate::session::Message;
 use crate::telemetry::Report;
@@ -62,6 +62,10 @@ pub enum Command {
     /// Forget all that the process with this slot was interested in: it is gone, and in no view any more. Goes to shard 0, which has the others do so.
     /// Answered by [`Reply::Done`] when nothing of it is left anywhere, or by [`Reply::Refused`] or [`Reply::NotNow`].
     ForgetSlot(ShardId),
+    /// This node does not serve these ranges any more: close all clients of theirs, and forget their sessions without another word about them. Goes to
+    /// each shard, and the view that says so to shard 0 before. Answered by [`Reply::Done`] when nobody of them is left and nobody of them can come in,
+    /// by [`Reply::NotNow`] while any of them is being closed, or by [`Reply::Refused`] where there is no cluster.
+    CloseRanges(RangeSet),
     /// What has happened and what is held. Answered by [`Reply::Counts`].
     Counts,
     /// A page of the sessions of this shard. Answered by [`Reply::Clients`].

@@ -1,5 +1,6 @@
 //! CONNECT: who may come in, what becomes of an earlier session, and what CONNACK tells (MQTT 5.0, 3.1.4).
 
+use super::closing::RANGE_IS_CLOSED;
 use super::flapping::FlappingVerdict;
 use super::principal::Principal;
 use super::record_log::Held;
@@ -180,6 +181,9 @@ impl Shard {
         if self.shutdown != Shutdown::No {
             // "Server shutting down" is a reason for DISCONNECT alone (MQTT 5.0, table 3-1).
             return Err((ReasonCode::ServerUnavailable, "the broker stops"));
+        }
+        if self.clients.closing.has(connect.client_id) {
+            return Err((ReasonCode::ServerUnavailable, RANGE_IS_CLOSED));
         }
         if is_of_service(connect.client_id) != listener.is_internal {
             let text = "its client id is that of a bridge, a sink or a source of the broker's own";

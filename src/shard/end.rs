@@ -48,6 +48,9 @@ impl Shard {
         reason: CloseReason,
         text: impl Into<Cow<'static, str>>,
     ) {
+        if self.clients.is_closing(id) {
+            self.clients.silence(id);
+        }
         let mut link = self.clients.sessions.detach(id).expect("a connection ends once");
         self.clients.counters.closed(reason);
         self.clients.places.free(link.listener);
@@ -91,6 +94,9 @@ impl Shard {
 
     /// Ends a session that has no connection: its subscriptions, its queue, its will.
     pub(super) fn end_session(&mut self, turn: &mut Turn<'_>, id: SessionId) {
+        if self.clients.is_closing(id) {
+            self.clients.silence(id);
+        }
         self.clients.sessions.end(id);
         self.finish_end(turn, id);
     }
@@ -180,6 +186,10 @@ impl Shard {
 
     /// Does what has come due of a session without a connection. Returns whether the session has ended.
     pub(super) fn end_or_will(&mut self, turn: &mut Turn<'_>, id: SessionId) -> bool {
+        if self.clients.is_closing(id) {
+            self.end_session(turn, id);
+            return true;
+        }
         let session = self.clients.sessions.get(id);
         if session.expires().is_some_and(|due| due.is_due(turn.now)) {
             self.clients.counters.sessions_expired += 1;

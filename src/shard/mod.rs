@@ -9,7 +9,7 @@
 //!
 //! Reading order: [`input`], [`effects`], [`mesh`] (all that can happen, come out, be said); then `packets`, `connect`, `publish`,
 //! `mounts`, `deliver`, `send`, `outgoing`, `crowd`, `fanouts`, `queue`, `room`, `hold_back`, `pace`, `profiled`, `pauses`, `hearing`, `groups`, `ack`, `waiting`, `forwards`, `subscribe`, `requests`, `verdict`, `reauthentication`, `access`, `principal`, `recent_decisions`, `rights`, `owners`, `flapping`, `held_packets`, `review`,
-//! `end`, `drain`, `shutdown`, `teardown`, `work`, `disk_queues`, `log_room`, `full_disk`, `restored_log`, `restore`, `lost_messages`, `reshard`, `sys`, `client_events`, `lifecycle`, `losses`, `report`; `sampled`, `spans`, `span_points` (sampled messages); `nodes`, `speaker`, `fence`, `passed_on`, `forget_slot`, `peer_words`, `link_words`, `link_rooms`, `route_nodes`, `asked`, `from_nodes`, `peer_questions` (other nodes of a cluster); `answer`, `looked_up`, `audience`, `top`, `traffic`, `topics_seen` (what others ask).
+//! `end`, `drain`, `shutdown`, `closing_ranges`, `closing`, `teardown`, `work`, `disk_queues`, `log_room`, `full_disk`, `restored_log`, `restore`, `lost_messages`, `reshard`, `sys`, `client_events`, `lifecycle`, `losses`, `report`; `sampled`, `spans`, `span_points` (sampled messages); `nodes`, `speaker`, `fence`, `passed_on`, `forget_slot`, `peer_words`, `link_words`, `link_rooms`, `route_nodes`, `asked`, `from_nodes`, `peer_questions` (other nodes of a cluster); `answer`, `looked_up`, `audience`, `top`, `traffic`, `topics_seen` (what others ask).
 
 mod access;
 mod ack;
@@ -19,6 +19,8 @@ mod audience;
 mod certificates;
 mod client_events;
 mod clients;
+mod closing;
+mod closing_ranges;
 pub mod command;
 mod connect;
 mod crowd;
@@ -267,6 +269,7 @@ impl Shard {
         has_work
             || !self.commands.is_empty()
             || is_closing
+            || self.clients.closing.has_work()
             || self.delivers_to_many()
             || has_released
             || self.has_work_for_peers()
@@ -420,6 +423,7 @@ impl Shard {
         self.expire_held(turn, ASKS_EXPIRED_PER_TICK);
         self.expire_reauthentications(turn);
         self.close_for_shutdown(turn);
+        self.close_ranges(turn);
         self.drain_some(turn);
         self.router.look_again(turn, &self.clients);
         self.clients.end_waiting(turn);

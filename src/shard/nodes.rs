@@ -94,6 +94,7 @@ impl Shard {
             // Another process may have the slot before links are given what was said.
             turn.fx.mesh.forget(gone);
         }
+        self.answer_closed(turn);
     }
 
     /// Whether a turn would go on with what peers are told, with what is forgotten of them, with what they will not answer any more, or with who waited for

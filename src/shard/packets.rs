@@ -29,6 +29,9 @@ impl Shard {
 
     /// A packet whose topics are decided about.
     pub(super) fn take_packet(&mut self, turn: &mut Turn<'_>, id: SessionId, packet: &Packet<'_>) {
+        if self.clients.is_closing(id) {
+            return self.forget_session(turn, id); // nothing of it is heard any more
+        }
         match packet {
             Packet::Publish(publish) => self.handle_publish(turn, id, publish),
             Packet::Ack(ack) => self.handle_ack(turn, id, ack),
@@ -93,6 +96,9 @@ impl Shard {
         id: SessionId,
         write: impl FnOnce(&mut Vec<u8>, &crate::session::Link),
     ) {
+        if self.clients.is_closing(id) {
+            return; // nothing is acknowledged to it any more
+        }
         let flush = self.clients.flush;
         let Some(link) = self.clients.sessions.try_get_mut(id).and_then(|session| session.link.as_deref_mut()) else {
             return; // an earlier answer to the same packet has cut it off

@@ -39,5 +39,5 @@ impl Shard {
     }
 }
 
-/// Slots of the table of sessions that one tick looks at when the broker stops.
-const SLOTS_PER_TICK: u32 = 4_096;
+/// Slots of the table of sessions that one tick looks at where all of them have to be.
+pub(super) const SLOTS_PER_TICK: u32 = 4_096;

@@ -10,6 +10,7 @@ use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::closing::RANGE_IS_CLOSED;
 use super::connect::ConnectEntry;
 use super::{ConnectInfo, Effect, Shard, Turn, UserNameBasis};
 use crate::auth::{Ask, AskId, ConnectQuestion, EnhancedStep, PeerIdentity, Question, RefusalCause, Verdict};
@@ -50,6 +51,8 @@ pub(super) struct PendingConnects {
 
 /// Questions that may have been answered behind one that has not, for each that may wait: eight bytes each, for five seconds.
 const GAPS_PER_PENDING: usize = 64;
+/// Questions, gaps among them, that one tick looks at for ranges that are being closed.
+const ASKS_LOOKED_AT_PER_TICK: u64 = 2_048;
 
 impl PendingConnects {
     /// CONNECTs that wait.
@@ -96,6 +99,11 @@ impl PendingConnects {
         self.by_client.insert((pending.client.0, ask));
         self.queue.push_back(Some(Box::new(pending)));
         ask
+    }
+
+    fn get(&self, ask: AskId) -> Option<&PendingConnect> {
+        let at = usize::try_from(ask.0.checked_sub(self.first)?).ok()?;
+        self.queue.get(at)?.as_deref()
     }
 
     /// Takes one out, if it still waits.
@@ -314,6 +322,25 @@ impl Shard {
             let text = "nobody answered whether it may connect";
             self.refuse(turn, pending.connection, pending.packet.get(), ReasonCode::ServerUnavailable, text);
         }
+    }
+
+    /// Refuses those who wait and whose range is being closed, so many at a time, from a question on. Returns the first that was not looked at.
+    pub(super) fn refuse_closing(&mut self, turn: &mut Turn<'_>, from: AskId) -> AskId {
+        let first = from.0.max(self.pending.first);
+        let end = self.pending.next_ask().0.min(first.saturating_add(ASKS_LOOKED_AT_PER_TICK));
+        let (mut next, mut refused) = (first, 0);
+        while next < end && refused < ASKS_EXPIRED_PER_TICK {
+            let ask = AskId(next);
+            next += 1;
+            let is_closing = |pending: &PendingConnect| self.clients.closing.has(pending.packet.get().client_id);
+            if !self.pending.get(ask).is_some_and(is_closing) {
+                continue;
+            }
+            let pending = self.pending.remove(ask).expect("it has just been seen");
+            refused += 1;
+            self.refuse(turn, pending.connection, pending.packet.get(), ReasonCode::ServerUnavailable, RANGE_IS_CLOSED);
+        }
+        AskId(next)
     }
 
     /// The broker stops: refuses those who wait, so many at a time.

@@ -32,6 +32,9 @@ impl Shard {
 
     fn send_held(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, held: Held) {
         let Some(id) = self.clients.sessions.of_connection(connection) else { return };
+        if self.clients.is_closing(id) {
+            return;
+        }
         match held {
             Held::ConnAck => {
                 turn.fx.list.push(Effect::Release { connection });

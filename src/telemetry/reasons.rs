@@ -188,6 +188,8 @@ pub enum CloseReason {
     MessageRate,
     /// An MQTT-SN client acknowledged nothing, however often it was sent.
     NoAnswer,
+    /// This node does not serve its range any more.
+    RangeLost,
     /// No connection to another node: it refuses, does not answer, or no way leads there.
     LinkUnreachable,
     /// The node at the other end was not known in time.
@@ -271,6 +273,7 @@ impl CloseReason {
         Self::NotAuthorized,
         Self::MessageRate,
         Self::NoAnswer,
+        Self::RangeLost,
         Self::LinkUnreachable,
         Self::LinkTimeout,
         Self::LinkClosed,
@@ -329,7 +332,7 @@ impl CloseReason {
         Self::Resources,
     ];
     /// Those that end the connection of a client.
-    pub const AFTER_CONNACK: [Self; 19] = [
+    pub const AFTER_CONNACK: [Self; 20] = [
         Self::ClientDisconnect,
         Self::ClientDisconnectWithWill,
         Self::SocketClosed,
@@ -349,6 +352,7 @@ impl CloseReason {
         Self::NotAuthorized,
         Self::MessageRate,
         Self::NoAnswer,
+        Self::RangeLost,
     ];
 
     /// Those that end a link between two nodes, or keep it from being made.
@@ -458,6 +462,7 @@ impl CloseReason {
             Self::NotAuthorized => "not_authorized",
             Self::MessageRate => "message_rate",
             Self::NoAnswer => "no_answer",
+            Self::RangeLost => "range_lost",
             Self::LinkUnreachable => "link_unreachable",
             Self::LinkTimeout => "link_timeout",
             Self::LinkClosed => "link_closed",

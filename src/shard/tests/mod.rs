@@ -8,6 +8,7 @@ mod access;
 mod acks;
 mod alias;
 mod client_events;
+mod closing;
 mod command;
 mod connect;
 mod disk_queues;
