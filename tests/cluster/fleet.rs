@@ -167,12 +167,11 @@ impl Fleet {
         let append = ClusterAppend { range: RangeId(63), tag: 0, count: 0, records: Vec::new() };
         while refused_at.is_none_or(|at: Instant| at.elapsed() < Duration::from_secs(1)) {
             assert!(begun.elapsed() < LIMIT, "there is room without an end");
-            match node.door.append(append.clone()) {
-                Ok(()) => refused_at = None,
-                Err(_) => {
-                    refused_at.get_or_insert_with(Instant::now);
-                    sleep(Duration::from_millis(1));
-                }
+            if node.door.append(append.clone()).is_ok() {
+                refused_at = None;
+            } else {
+                refused_at.get_or_insert_with(Instant::now);
+                sleep(Duration::from_millis(1));
             }
         }
     }

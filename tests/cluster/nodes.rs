@@ -15,7 +15,9 @@ const NAMES: [&str; 3] = ["one", "two", "three"];
 /// Three nodes that serve all ranges on three servers.
 fn three_nodes() -> Fleet {
     let mut fleet = Fleet::new(EngineServers::started(3, &[]), 6);
-    NAMES.into_iter().for_each(|name| fleet.start(name));
+    for name in NAMES {
+        fleet.start(name);
+    }
     fleet.until("three nodes serve all ranges", Fleet::is_served_evenly);
     let begun = Instant::now();
     fleet.until("what is appended is durable", |fleet| fleet.goes_on_since(begun));
@@ -106,7 +108,9 @@ fn each_server_stands_still_and_goes_on() {
 #[test]
 fn a_node_whose_news_nobody_takes_loses_what_it_owns() {
     let mut fleet = Fleet::new(EngineServers::started(1, &[]), 2);
-    ["one", "two"].into_iter().for_each(|name| fleet.start(name));
+    for name in ["one", "two"] {
+        fleet.start(name);
+    }
     fleet.until("two nodes serve all ranges", Fleet::is_served_evenly);
     fleet.flood("one");
     fleet.until("the other one serves all ranges", |fleet| fleet.served_by("two").len() == 2);
