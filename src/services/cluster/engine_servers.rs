@@ -192,7 +192,9 @@ mod tests {
             ["n0", "n1"].map(|name| answer(name, |answer| answer["data"]["meta_cluster"]["cluster_size"] = 2.into()));
         assert!(judge("C", &two).1.unwrap_err().starts_with("the engine has two servers"));
         let mut starting = EngineServers::new("C".to_owned());
-        two.iter().for_each(|answer| starting.take(answer));
+        for answer in &two {
+            starting.take(answer);
+        }
         assert_eq!(starting.judge(3), Err(EngineFault::TooFew { answered: 2, wanted: 3 }), "a third one was named");
         assert_eq!(judge("C", &[]).1.unwrap_err(), "0 of the engine's servers with JetStream answer, and 1 have to");
     }
