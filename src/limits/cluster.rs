@@ -119,6 +119,23 @@ pub const ENGINE_ANSWER_MAX_BYTES: usize = 64 * 1024;
 /// How long the watch of the control store may lack what the engine has acknowledged, in milliseconds, before it is read from the leader: well within the time in
 /// which a beat has to come back ([`UNHEARD_MS`]).
 pub const ENGINE_WATCH_LAG_MS: u64 = 300;
+/// What one server of the engine has not answered for so long, in milliseconds, is said to another one as well: a beat whose server has gone still comes back
+/// before the next one is due, and a log that 63 others are written beside takes 469 ms at most (p99).
+pub const ENGINE_SAY_AGAIN_MS: u64 = 400;
+/// Longest wait for an answer about documents and logs, in milliseconds, by both servers. As long as the time between two beats: one that is not stored by then
+/// gives way to the next.
+pub const ENGINE_ANSWER_MS: u64 = BEAT_INTERVAL_MS;
+/// Messages of logs that are asked for and not judged yet, by a whole node: at 0.5 ms a message 1,000 are read in 16 ms, and of the longest ones they are
+/// 16 MiB.
+pub const ENGINE_READS_MAX: usize = 32;
+/// What shards and links have told the node's thread and it has not heard: each of 19 peers says a handful of words when it comes. Whoever finds no room says it
+/// again in its next turn.
+pub const CLUSTER_WORDS_MAX: usize = 1_024;
+/// Appends that the node's thread has not looked at yet: of the longest ones they are 8 MiB.
+pub const CLUSTER_APPENDS_MAX: usize = 16;
+/// What the node's thread has told and nobody has taken. Beyond that it does nothing more, its beats are missed, and others take over: a node that does not do
+/// as it is told owns nothing.
+pub const CLUSTER_NEWS_MAX: usize = 1_024;
 /// Filters of which a peer that knows nothing yet is told in one turn, or that are forgotten of one that is gone: as many as any other page has.
 pub const INTEREST_PAGE_FILTERS: usize = 256;
 /// Longest retained message as the engine keeps it: that of the longest packet, with its topic and properties written apart.

@@ -1,5 +1,6 @@
 //! The control store: who wins a put, and that everybody sees all that was stored, in one order, whatever becomes of the watch.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
@@ -18,6 +19,13 @@ async fn open(servers: &EngineServers) -> (Engine, ControlStore) {
 
 fn node(number: u16) -> ControlKey {
     ControlKey::Node(NodeId::new(number).expect("there may be such a node"))
+}
+
+/// Puts once, under a name that nothing else has.
+async fn put(engine: &Engine, put: &ControlPut) -> ControlAnswer {
+    static PUTS: AtomicU64 = AtomicU64::new(0);
+    let name = format!("put-{}", PUTS.fetch_add(1, Ordering::Relaxed));
+    engine.put(put, &name).await
 }
 
 fn document(key: ControlKey, expected: u64, text: &str) -> ControlPut {
@@ -39,11 +47,11 @@ fn a_put_that_expects_another_revision_is_refused_and_the_watch_shows_what_is_st
     block_on(async {
         let (engine, mut store) = open(&servers).await;
         assert_eq!(store.next().await, ControlEvent::CaughtUp, "there is nothing yet");
-        assert_eq!(engine.put(&document(ControlKey::Map, 0, "one")).await, ControlAnswer::Stored(1));
-        assert_eq!(engine.put(&document(ControlKey::Map, 0, "two")).await, ControlAnswer::Refused);
-        assert_eq!(engine.put(&document(ControlKey::Map, 7, "two")).await, ControlAnswer::Refused);
-        assert_eq!(engine.put(&document(node(1), 0, "beat")).await, ControlAnswer::Stored(2));
-        assert_eq!(engine.put(&document(ControlKey::Map, 1, "two")).await, ControlAnswer::Stored(3));
+        assert_eq!(put(&engine, &document(ControlKey::Map, 0, "one")).await, ControlAnswer::Stored(1));
+        assert_eq!(put(&engine, &document(ControlKey::Map, 0, "two")).await, ControlAnswer::Refused);
+        assert_eq!(put(&engine, &document(ControlKey::Map, 7, "two")).await, ControlAnswer::Refused);
+        assert_eq!(put(&engine, &document(node(1), 0, "beat")).await, ControlAnswer::Stored(2));
+        assert_eq!(put(&engine, &document(ControlKey::Map, 1, "two")).await, ControlAnswer::Stored(3));
         for expected in [(ControlKey::Map, 1, "one"), (node(1), 2, "beat"), (ControlKey::Map, 3, "two")] {
             let (key, revision, text) = shown(&mut store).await;
             assert_eq!((key, revision, text.as_str()), expected);
@@ -66,7 +74,7 @@ fn of_many_who_put_at_once_one_wins_and_the_others_are_refused() {
         for round in 0..20 {
             let puts: Vec<ControlPut> =
                 (0..8).map(|who| document(ControlKey::Map, expected, &format!("{round} {who}"))).collect();
-            let answers = join_all(puts.iter().map(|put| engine.put(put))).await;
+            let answers = join_all(puts.iter().map(|document| put(&engine, document))).await;
             let won: Vec<u64> = answers
                 .iter()
                 .filter_map(|answer| if let ControlAnswer::Stored(revision) = answer { Some(*revision) } else { None })
@@ -83,7 +91,7 @@ fn what_the_watch_does_not_bring_is_read_from_the_leader() {
     let servers = EngineServers::started(1, &[]);
     block_on(async {
         let (engine, mut store) = open(&servers).await;
-        assert_eq!(engine.put(&document(node(1), 0, "first")).await, ControlAnswer::Stored(1));
+        assert_eq!(put(&engine, &document(node(1), 0, "first")).await, ControlAnswer::Stored(1));
         assert_eq!(shown(&mut store).await.1, 1);
         // The consumer of the watch goes, and it does not notice for ten seconds.
         let context = jetstream::new(engine.client().clone());
@@ -97,11 +105,16 @@ fn what_the_watch_does_not_bring_is_read_from_the_leader() {
         stream.delete_consumer(&names[0]).await.expect("it goes");
         let begun = Instant::now();
         for revision in 2..=4 {
-            let answer = engine.put(&document(node(1), revision - 1, "next")).await;
+            let answer = put(&engine, &document(node(1), revision - 1, "next")).await;
             assert_eq!(answer, ControlAnswer::Stored(revision));
             store.acknowledge(revision);
             assert_eq!(shown(&mut store).await.1, revision);
         }
+        // What is behind that comes as well: a beat of another node would be replaced before the next look.
+        assert_eq!(put(&engine, &document(node(1), 4, "next")).await, ControlAnswer::Stored(5));
+        assert_eq!(put(&engine, &document(node(2), 0, "another's")).await, ControlAnswer::Stored(6));
+        store.acknowledge(5);
+        assert_eq!((shown(&mut store).await.1, shown(&mut store).await.1), (5, 6));
         let took = begun.elapsed();
         assert!(took < Duration::from_secs(9), "the watch has come back by itself: {took:?}");
     });
@@ -136,7 +149,7 @@ fn nothing_is_lost_or_turned_round_when_the_leader_of_the_store_is_killed() {
 /// Puts until the engine has said that it is stored. A put whose answer was lost may be stored as well: then the next one is refused, and finds its revision.
 async fn put_in_the_end(engine: &Engine, mut expected: u64) -> u64 {
     loop {
-        match engine.put(&document(node(1), expected, "beat")).await {
+        match put(engine, &document(node(1), expected, "beat")).await {
             ControlAnswer::Stored(revision) => return revision,
             ControlAnswer::Refused => expected += 1,
             ControlAnswer::Failed(_) => tokio::time::sleep(Duration::from_millis(100)).await,

@@ -1,14 +1,18 @@
 //! The engine of a cluster: real servers of NATS, as an operator sets them up, well or not.
 //!
-//! Owns: those servers ([`servers`]). They are the ones that `scripts/test` installs, of version 2.15.1 and, once, of 2.14.
+//! Owns: those servers ([`servers`]), nodes that rest on them ([`fleet`]), and what they have stored in the end ([`stored`]). They are the ones that `scripts/test` installs, of version 2.15.1 and, once, of 2.14.
 //! The broker is its library here: nothing that can be started makes a cluster yet.
 
 mod assets;
 mod control_store;
 mod engine;
+mod fleet;
+mod nodes;
 #[path = "../support/ports.rs"]
 mod ports;
 mod servers;
+mod stored;
+mod ways;
 
 use std::time::Duration;
 

@@ -89,8 +89,17 @@ impl EngineServers {
 
     /// It stands still: its sockets stay open.
     pub(crate) fn stop(&self, index: usize) {
+        self.signal(index, "-STOP");
+    }
+
+    /// It goes on after that.
+    pub(crate) fn go_on(&self, index: usize) {
+        self.signal(index, "-CONT");
+    }
+
+    fn signal(&self, index: usize, signal: &str) {
         let child = self.servers[index].child.as_ref().expect("it runs");
-        let done = Command::new("kill").args(["-STOP", &child.id().to_string()]).status();
+        let done = Command::new("kill").args([signal, &child.id().to_string()]).status();
         assert!(done.expect("kill is there").success());
     }
 
@@ -170,7 +179,10 @@ fn program(is_old: bool) -> PathBuf {
 fn new_folder() -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let folder = std::env::temp_dir().join(format!("dunlin-engine-{}-{number}", std::process::id()));
+    // In memory, where there is such a place: a disk that others write to keeps a sync for seconds, and no power is cut here.
+    let memory = Path::new("/dev/shm");
+    let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+    let folder = parent.join(format!("dunlin-engine-{}-{number}", std::process::id()));
     if let Err(error) = fs::remove_dir_all(&folder) {
         assert_eq!(error.kind(), ErrorKind::NotFound, "{}", folder.display());
     }

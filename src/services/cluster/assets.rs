@@ -12,14 +12,13 @@ use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, Stor
 use async_nats::jetstream::{self, ErrorCode};
 use serde_json::Value;
 
-use super::control_store::{CONTROL_PREFIX, ControlStore};
+use super::control_store::{CONTROL_PREFIX, CONTROL_STREAM, ControlStore};
 use super::engine::Engine;
 use super::engine_fault::EngineFault;
+use super::log_asks::{log_stream, log_subject};
 use crate::cluster::{RangeCount, RangeId};
 use crate::services::nats::words_of;
 
-/// The stream of a key-value bucket that is called `dunlin_ctl`, so that `nats kv` shows it.
-const CONTROL_STREAM: &str = "KV_dunlin_ctl";
 /// How long the engine knows a message by its id. Longer than any message is said again: a log that could not be written for that long is claimed anew.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 
@@ -61,8 +60,8 @@ fn control_store(replicas: usize) -> Config {
 }
 
 /// The log of a range. Nothing in it goes but by a purge of its beginning.
-fn range_log(RangeId(range): RangeId, replicas: usize) -> Config {
-    Config { deny_delete: true, ..stream(format!("dunlin_log_{range}"), format!("dunlin.log.{range}"), replicas) }
+fn range_log(range: RangeId, replicas: usize) -> Config {
+    Config { deny_delete: true, ..stream(log_stream(range), log_subject(range), replicas) }
 }
 
 /// Retained messages, the last of each topic; each goes by itself when its time has come.
@@ -108,10 +107,10 @@ fn difference(wanted: &Config, found: &Config) -> Option<(&'static str, String, 
 }
 
 impl Engine {
-    /// Makes the control store where it is not there, and begins to watch it.
+    /// Makes the control store where it is not there, and shows what it has.
     pub async fn open_control_store(&self) -> Result<ControlStore, EngineFault> {
         self.make(control_store(self.replicas())).await?;
-        ControlStore::open(self.context(), CONTROL_STREAM).await
+        Ok(self.show_control_store())
     }
 
     /// Makes the logs of all ranges and the store of retained messages where they are not there.

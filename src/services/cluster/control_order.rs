@@ -38,6 +38,13 @@ impl ControlOrder {
         }
     }
 
+    /// The store has a revision that was not shown, whichever it is: it has refused what expected the newest of a key.
+    pub(super) fn suspect(&mut self, now: Instant) {
+        if self.awaited.is_none() {
+            self.awaited = Some((self.shown + 1, now + lag()));
+        }
+    }
+
     /// When it is to be read what the watch has not brought.
     pub(super) fn late_at(&self) -> Option<Instant> {
         self.awaited.map(|(_, late)| late)
@@ -88,5 +95,20 @@ mod tests {
         assert_eq!(order.late_at(), Some(begin + lag() * 2));
         assert!(order.take(9));
         assert_eq!(order.late_at(), None);
+    }
+
+    #[test]
+    fn after_a_refusal_the_next_one_is_read_whichever_it_is() {
+        let mut order = ControlOrder::default();
+        let begin = Instant::now();
+        assert!(order.take(4));
+        order.suspect(begin);
+        order.suspect(begin + lag());
+        assert_eq!((order.late_at(), order.next()), (Some(begin + lag()), 5));
+        assert!(order.take(8) && order.late_at().is_none());
+        // What is awaited is at least as much.
+        order.acknowledge(12, begin);
+        order.suspect(begin + lag());
+        assert!(order.take(9) && order.late_at() == Some(begin + lag()));
     }
 }

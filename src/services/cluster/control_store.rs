@@ -7,24 +7,28 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use async_nats::HeaderMap;
+use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID};
 use async_nats::jetstream::consumer::push::{Ordered, OrderedConfig};
 use async_nats::jetstream::consumer::{Consumer, DeliverPolicy};
-use async_nats::jetstream::context::{PublishError, PublishErrorKind};
-use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
-use async_nats::jetstream::{Context, ErrorCode, Message};
+use async_nats::jetstream::context::ContextBuilder;
+use async_nats::jetstream::{Context, Message};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use tokio::time::sleep_until;
+use futures_util::future::BoxFuture;
+use tokio::time::{sleep, sleep_until, timeout};
 
 use super::control_order::ControlOrder;
-use super::engine_fault::EngineFault;
+use super::engine_answers::{ReadMessage, StoreAnswer};
+use super::ways::{EngineQuestion, EngineWays};
 use crate::cluster::{ControlKey, ControlPut};
-use crate::limits::ENGINE_RETRY_MS;
+use crate::limits::{ENGINE_ANSWER_MS, ENGINE_RETRY_MS, ENGINE_TIMEOUT_MS, RANGE_RETRY_MS};
 use crate::services::nats::words_of;
 
 /// How subjects of its keys begin.
 pub(super) const CONTROL_PREFIX: &str = "$KV.dunlin_ctl.";
+/// The stream of a key-value bucket that is called `dunlin_ctl`, so that `nats kv` shows it.
+pub(super) const CONTROL_STREAM: &str = "KV_dunlin_ctl";
 
 /// What became of a put.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,43 +55,66 @@ pub enum ControlEvent {
     },
     /// Everything that was there when the watch began was shown.
     CaughtUp,
-    /// The watch, or reading behind it, has failed; it goes on by itself.
+    /// The watch, or reading behind it, has failed; either goes on by itself.
     Interrupted(String),
 }
 
-/// A watch of the control store.
+/// What the control store shows. It watches by one of the two ways, and reads by both.
 pub struct ControlStore {
-    context: Context,
-    stream: Stream<()>,
+    ways: EngineWays,
     order: ControlOrder,
-    /// None where it has failed; opened again then, but not before.
-    watch: Option<Box<Ordered>>,
-    again_at: Instant,
+    watch: ControlWatch,
+    /// The next document behind what was shown, while it is read from the leader.
+    reading: Option<BoxFuture<'static, Result<Option<ReadMessage>, String>>>,
     /// [`ControlEvent::CaughtUp`] is due, and was told.
     caught_up: (bool, bool),
 }
 
-/// Stores a document, if its key has the revision that is expected.
-pub(super) async fn put(context: &Context, put: &ControlPut) -> ControlAnswer {
-    let message = PublishMessage::build().payload(put.bytes.clone().into());
-    let message = message.expected_last_subject_sequence(put.expected);
-    let answer = match context.send_publish(format!("{CONTROL_PREFIX}{}", put.key), message).await {
-        Ok(sent) => sent.await,
-        Err(error) => Err(error),
-    };
-    match answer {
-        Ok(stored) => ControlAnswer::Stored(stored.sequence),
-        Err(error) if is_refusal(&error) => ControlAnswer::Refused,
-        Err(error) => ControlAnswer::Failed(words_of(&error)),
-    }
+/// What brings most of it.
+enum ControlWatch {
+    /// It has failed, and is opened again then.
+    Resting(Instant),
+    Opening(BoxFuture<'static, Result<OpenWatch, String>>),
+    Open(Box<Ordered>),
 }
 
-/// Whether the engine has another sequence than was expected, or a write under way that will give it one. The library knows the second as any other error.
-fn is_refusal(error: &PublishError) -> bool {
-    let cause = std::error::Error::source(error);
-    let api = cause.and_then(|cause| cause.downcast_ref::<async_nats::jetstream::Error>());
-    let is_constant = api.is_some_and(|api| api.error_code() == ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT);
-    error.kind() == PublishErrorKind::WrongLastSequence || is_constant
+/// A watch, and how much there was when it began.
+struct OpenWatch {
+    watch: Box<Ordered>,
+    pending: u64,
+}
+
+/// What a watch has come to.
+enum Watched {
+    IsDue,
+    Opened(OpenWatch),
+    Message(Box<Message>),
+    Failed(String),
+}
+
+/// Stores a document under a name, if its key has the revision that is expected. Where nobody can say, it is said again until the next beat is due.
+pub(super) async fn put(ways: &EngineWays, put: &ControlPut, name: &str) -> ControlAnswer {
+    let mut headers = HeaderMap::new();
+    // The engine takes it once, however often it is said.
+    headers.insert(NATS_MESSAGE_ID, name);
+    headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, put.expected.to_string());
+    let subject = format!("{CONTROL_PREFIX}{}", put.key);
+    let question = EngineQuestion { subject, headers: Some(headers), payload: put.bytes.clone().into() };
+    let mut last = None;
+    let said = timeout(Duration::from_millis(ENGINE_ANSWER_MS), async {
+        loop {
+            match ways.ask(&question, StoreAnswer::read).await {
+                Ok(StoreAnswer::At(revision)) => return ControlAnswer::Stored(revision),
+                Ok(StoreAnswer::Refused) => return ControlAnswer::Refused,
+                Err(why) => last = Some(why),
+            }
+            sleep(Duration::from_millis(RANGE_RETRY_MS)).await;
+        }
+    });
+    let said = said.await;
+    said.unwrap_or_else(|_| {
+        ControlAnswer::Failed(last.unwrap_or_else(|| format!("no server answers within {ENGINE_ANSWER_MS} ms")))
+    })
 }
 
 impl fmt::Debug for ControlStore {
@@ -97,21 +124,15 @@ impl fmt::Debug for ControlStore {
 }
 
 impl ControlStore {
-    /// Begins to watch it.
-    pub(super) async fn open(context: &Context, stream: &str) -> Result<Self, EngineFault> {
-        let silent =
-            |error: &dyn std::error::Error| EngineFault::Silent { question: "$JS.API.CONSUMER", why: words_of(error) };
-        let stream = context.get_stream_no_info(stream).await.map_err(|error| silent(&error))?;
-        let mut store = Self {
-            context: context.clone(),
-            stream,
+    /// Shows all documents from the beginning.
+    pub(super) fn new(ways: &EngineWays) -> Self {
+        Self {
+            ways: ways.clone(),
             order: ControlOrder::default(),
-            watch: None,
-            again_at: Instant::now(),
+            watch: ControlWatch::Resting(Instant::now()),
+            reading: None,
             caught_up: (false, false),
-        };
-        store.watch().await.map_err(|why| EngineFault::Silent { question: "$JS.API.CONSUMER", why })?;
-        Ok(store)
+        }
     }
 
     /// The store has acknowledged this revision: it is shown soon, whatever becomes of the watch.
@@ -119,19 +140,26 @@ impl ControlStore {
         self.order.acknowledge(revision, Instant::now());
     }
 
-    /// What it shows next. Dropping the future loses nothing.
+    /// The store has refused what expected the newest revision that was shown: it has a later one, which is shown soon.
+    pub fn suspect(&mut self) {
+        self.order.suspect(Instant::now());
+    }
+
+    /// What it shows next. Dropping the future loses nothing, and holds up nothing that was begun.
     pub async fn next(&mut self) -> ControlEvent {
         loop {
             if self.caught_up == (true, false) {
                 self.caught_up.1 = true;
                 return ControlEvent::CaughtUp;
             }
-            let late_at = self.order.late_at();
-            let again_at = self.watch.is_none().then_some(self.again_at);
+            let late_at = self.order.late_at().filter(|_| self.reading.is_none());
             let told = tokio::select! {
-                message = next_of(&mut self.watch) => self.take_message(message),
-                () = until(late_at) => self.read_behind().await,
-                () = until(again_at) => self.watch_again().await,
+                watched = self.watch.next() => self.take_watched(watched),
+                read = read_by(&mut self.reading) => self.take_read(read),
+                () = until(late_at) => {
+                    self.read_on();
+                    None
+                }
             };
             if let Some(event) = told {
                 return event;
@@ -139,19 +167,55 @@ impl ControlStore {
         }
     }
 
-    fn take_message(&mut self, message: Result<Message, String>) -> Option<ControlEvent> {
-        let taken = message.and_then(|message| {
-            let place = message.info().map(|info| (info.stream_sequence, info.pending));
-            place.map(|place| (place, message.message)).map_err(|error| error.to_string())
-        });
-        match taken {
-            Ok(((revision, pending), message)) => {
+    fn take_watched(&mut self, watched: Watched) -> Option<ControlEvent> {
+        match watched {
+            Watched::IsDue => {
+                let watch = open_watch(self.ways.first().clone(), self.order.next());
+                self.watch = ControlWatch::Opening(Box::pin(watch));
+                None
+            }
+            Watched::Opened(OpenWatch { watch, pending }) => {
                 self.caught_up.0 |= pending == 0;
-                self.show(&message.subject, revision, message.payload)
+                self.watch = ControlWatch::Open(watch);
+                None
+            }
+            Watched::Message(message) => match message.info().map(|info| (info.stream_sequence, info.pending)) {
+                Ok((revision, pending)) => {
+                    self.caught_up.0 |= pending == 0;
+                    self.show(&message.subject, revision, message.payload.clone())
+                }
+                Err(error) => Some(self.rest(error.to_string())),
+            },
+            Watched::Failed(why) => Some(self.rest(why)),
+        }
+    }
+
+    fn rest(&mut self, why: String) -> ControlEvent {
+        self.watch = ControlWatch::Resting(Instant::now() + Duration::from_millis(ENGINE_RETRY_MS));
+        ControlEvent::Interrupted(why)
+    }
+
+    /// Has the next document read that was not shown.
+    fn read_on(&mut self) {
+        self.reading = Some(Box::pin(read_behind(self.ways.clone(), self.order.next())));
+    }
+
+    /// What the leader has behind what was shown.
+    fn take_read(&mut self, read: Result<Option<ReadMessage>, String>) -> Option<ControlEvent> {
+        self.reading = None;
+        match read {
+            Ok(Some(message)) => {
+                let shown = self.show(&message.subject, message.sequence, message.payload);
+                // To the end, and not to what is awaited: what is behind that may be replaced each time before it is looked at again.
+                self.read_on();
+                shown
+            }
+            Ok(None) => {
+                self.order.wait_again(Instant::now());
+                None
             }
             Err(why) => {
-                self.watch = None;
-                self.again_at = Instant::now() + Duration::from_millis(ENGINE_RETRY_MS);
+                self.order.wait_again(Instant::now());
                 Some(ControlEvent::Interrupted(why))
             }
         }
@@ -165,55 +229,64 @@ impl ControlStore {
         let key = subject.strip_prefix(CONTROL_PREFIX).and_then(ControlKey::parse)?;
         Some(ControlEvent::Entry { key, revision, bytes })
     }
+}
 
-    /// The next document that the leader has and the watch has not brought.
-    async fn read_behind(&mut self) -> Option<ControlEvent> {
-        let read = self.stream.get_first_raw_message_by_subject(format!("{CONTROL_PREFIX}>"), self.order.next()).await;
-        match read {
-            Ok(message) => self.show(&message.subject, message.sequence, message.payload),
-            Err(error) => {
-                self.order.wait_again(Instant::now());
-                let is_nothing = error.kind() == RawMessageErrorKind::NoMessageFound;
-                (!is_nothing).then(|| ControlEvent::Interrupted(words_of(&error)))
+impl ControlWatch {
+    /// What it comes to next. Dropping the future loses nothing.
+    async fn next(&mut self) -> Watched {
+        match self {
+            Self::Resting(at) => {
+                sleep_until((*at).into()).await;
+                Watched::IsDue
             }
+            Self::Opening(opening) => opening.await.map_or_else(Watched::Failed, Watched::Opened),
+            Self::Open(watch) => match watch.next().await {
+                Some(Ok(message)) => Watched::Message(Box::new(message)),
+                Some(Err(error)) => Watched::Failed(words_of(&error)),
+                None => Watched::Failed("the watch has ended".to_owned()),
+            },
         }
-    }
-
-    async fn watch_again(&mut self) -> Option<ControlEvent> {
-        let why = self.watch().await.err()?;
-        self.again_at = Instant::now() + Duration::from_millis(ENGINE_RETRY_MS);
-        Some(ControlEvent::Interrupted(why))
-    }
-
-    /// From the beginning, the last of each key, or behind what was shown.
-    async fn watch(&mut self) -> Result<(), String> {
-        let deliver_policy = match self.order.next() {
-            1 => DeliverPolicy::LastPerSubject,
-            start_sequence => DeliverPolicy::ByStartSequence { start_sequence },
-        };
-        let config = OrderedConfig {
-            deliver_subject: self.context.client().new_inbox(),
-            filter_subject: format!("{CONTROL_PREFIX}>"),
-            deliver_policy,
-            ..OrderedConfig::default()
-        };
-        let consumer: Consumer<OrderedConfig> =
-            self.stream.create_consumer(config).await.map_err(|error| words_of(&error))?;
-        self.caught_up.0 |= consumer.cached_info().num_pending == 0;
-        let watch = consumer.messages().await.map_err(|error| words_of(&error))?;
-        self.watch = Some(Box::new(watch));
-        Ok(())
     }
 }
 
-/// The next message of a watch; for ever where there is none.
-async fn next_of(watch: &mut Option<Box<Ordered>>) -> Result<Message, String> {
-    match watch {
+/// From the beginning, the last of each key, or behind what was shown.
+async fn open_watch(client: async_nats::Client, next: u64) -> Result<OpenWatch, String> {
+    let context: Context = ContextBuilder::new().timeout(Duration::from_millis(ENGINE_TIMEOUT_MS)).build(client);
+    let deliver_policy = match next {
+        1 => DeliverPolicy::LastPerSubject,
+        start_sequence => DeliverPolicy::ByStartSequence { start_sequence },
+    };
+    let config = OrderedConfig {
+        deliver_subject: context.client().new_inbox(),
+        filter_subject: format!("{CONTROL_PREFIX}>"),
+        deliver_policy,
+        ..OrderedConfig::default()
+    };
+    let opening = async {
+        let made: Result<Consumer<OrderedConfig>, _> = context.create_consumer_on_stream(config, CONTROL_STREAM).await;
+        let consumer = made.map_err(|error| words_of(&error))?;
+        let pending = consumer.cached_info().num_pending;
+        let watch = consumer.messages().await.map_err(|error| words_of(&error))?;
+        Ok(OpenWatch { watch: Box::new(watch), pending })
+    };
+    let opened = timeout(Duration::from_millis(ENGINE_TIMEOUT_MS), opening).await;
+    opened.unwrap_or_else(|_| Err(format!("no watch is opened within {ENGINE_TIMEOUT_MS} ms")))
+}
+
+/// The first document that the leader has from this revision on.
+async fn read_behind(ways: EngineWays, from: u64) -> Result<Option<ReadMessage>, String> {
+    let payload = format!(r#"{{"seq":{from},"next_by_subj":"{CONTROL_PREFIX}>"}}"#);
+    let subject = format!("$JS.API.STREAM.MSG.GET.{CONTROL_STREAM}");
+    ways.ask(&EngineQuestion { subject, headers: None, payload: payload.into() }, ReadMessage::read).await
+}
+
+/// What comes of reading; never where nothing is read.
+async fn read_by(
+    reading: &mut Option<BoxFuture<'static, Result<Option<ReadMessage>, String>>>,
+) -> Result<Option<ReadMessage>, String> {
+    match reading {
         None => std::future::pending().await,
-        Some(watch) => match watch.next().await {
-            Some(message) => message.map_err(|error| words_of(&error)),
-            None => Err("the watch has ended".to_owned()),
-        },
+        Some(reading) => reading.await,
     }
 }
 

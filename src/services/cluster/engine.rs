@@ -1,19 +1,21 @@
 //! One node's way to the engine, opened when the engine was found to be one that a cluster can rest on.
 //!
 //! Always holds: of servers only those are connected to that the operator has named; one that is silent for three pings is given up.
-//! Leaves to others: how servers are judged (`engine_servers`), what is stored there.
+//! Leaves to others: how servers are judged (`engine_servers`), what is said by which connection (`ways`), what is stored there.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_nats::jetstream::context::{AccountErrorKind, ContextBuilder};
 use async_nats::jetstream::{Context, ErrorCode};
-use async_nats::{Client, ConnectErrorKind};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions};
 use futures_util::StreamExt as _;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::control_store::{self, ControlAnswer};
+use super::control_store::{self, ControlAnswer, ControlStore};
 use super::engine_fault::EngineFault;
 use super::engine_servers::EngineServers;
+use super::ways::{EngineWays, WayPlaces, apart};
 use crate::cluster::ControlPut;
 use crate::config::cluster::EngineConfig;
 use crate::config::targets::NatsLogin;
@@ -25,9 +27,10 @@ const SERVERS_QUESTION: &str = "$SYS.REQ.SERVER.PING.JSZ";
 /// What a user of the cluster's account asks.
 const ACCOUNT_QUESTION: &str = "$JS.API.INFO";
 
-/// An engine that a cluster can rest on, and a connection to one of its servers.
+/// An engine that a cluster can rest on, and connections to two of its servers.
 #[derive(Clone, Debug)]
 pub struct Engine {
+    ways: EngineWays,
     client: Client,
     context: Context,
     replicas: usize,
@@ -51,16 +54,22 @@ impl Engine {
         }
     }
 
-    /// Connects by both logins, and asks each server what it is. The connection of the system account is closed then.
+    /// Connects by both logins, and asks each server what it is. The connection of the system account is closed then, and the second one of the cluster's is
+    /// made.
     pub async fn open(config: &EngineConfig) -> Result<Self, EngineFault> {
-        let client = connect(config, None).await?;
-        let system = connect(config, Some(&config.system)).await?;
+        let places: Arc<Mutex<WayPlaces>> = Arc::default();
+        let client = connect(config, None, apart(options(config, None).await?, &places, 0)).await?;
+        let system = Some(&config.system);
+        let system = connect(config, system, options(config, system).await?).await?;
         let servers = ask_servers(&system).await?;
-        let replicas = servers.judge()?;
+        let replicas = servers.judge(config.server.servers.len())?;
         let timeout = Duration::from_millis(ENGINE_TIMEOUT_MS);
         let context = ContextBuilder::new().timeout(timeout).ack_timeout(timeout).build(client.clone());
         check_account(&context).await?;
-        Ok(Self { client, context, replicas })
+        let second = apart(options(config, None).await?, &places, 1);
+        let ways = EngineWays::new(client.clone(), second, &config.server.servers, &places).await;
+        let ways = ways.map_err(|why| EngineFault::Unreachable { servers: config.server.servers.join(", "), why })?;
+        Ok(Self { ways, client, context, replicas })
     }
 
     /// Replicas that each of its streams has: three, or one where it is a single server.
@@ -68,7 +77,7 @@ impl Engine {
         self.replicas
     }
 
-    /// The connection, by the login of the cluster's account.
+    /// The first of its connections, by the login of the cluster's account.
     pub const fn client(&self) -> &Client {
         &self.client
     }
@@ -78,17 +87,36 @@ impl Engine {
         &self.context
     }
 
-    /// Stores a document of the control store, if its key has the revision that is expected.
-    pub async fn put(&self, put: &ControlPut) -> ControlAnswer {
-        control_store::put(&self.context, put).await
+    /// Both connections.
+    pub(super) const fn ways(&self) -> &EngineWays {
+        &self.ways
+    }
+
+    /// Stores a document of the control store, if its key has the revision that is expected. The engine takes each `name` once.
+    pub async fn put(&self, put: &ControlPut, name: &str) -> ControlAnswer {
+        control_store::put(&self.ways, put, name).await
+    }
+
+    /// Shows the control store, which is there, from the beginning.
+    pub(super) fn show_control_store(&self) -> ControlStore {
+        ControlStore::new(&self.ways)
     }
 }
 
-/// Connects to one of the servers, by the login of the system account or by the cluster's own.
-async fn connect(config: &EngineConfig, system: Option<&NatsLogin>) -> Result<Client, EngineFault> {
+/// How each connection is made, by the login of the system account or by the cluster's own.
+async fn options(config: &EngineConfig, system: Option<&NatsLogin>) -> Result<ConnectOptions, EngineFault> {
     let server = &config.server;
     let options = connect_options(server, system.unwrap_or(&server.login)).await.map_err(EngineFault::Files)?;
-    let options = options.ping_interval(Duration::from_millis(ENGINE_PING_MS)).ignore_discovered_servers();
+    Ok(options.ping_interval(Duration::from_millis(ENGINE_PING_MS)).ignore_discovered_servers())
+}
+
+/// Connects to one of the servers.
+async fn connect(
+    config: &EngineConfig,
+    system: Option<&NatsLogin>,
+    options: ConnectOptions,
+) -> Result<Client, EngineFault> {
+    let server = &config.server;
     options.connect(server.servers.as_slice()).await.map_err(|error| match (error.kind(), system) {
         (ConnectErrorKind::AuthorizationViolation, Some(_)) => EngineFault::LoginRefused {
             of: "its system account",

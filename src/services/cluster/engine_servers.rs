@@ -83,8 +83,8 @@ impl EngineServers {
         !self.answers.is_empty() && self.with_jetstream().count() >= self.size()
     }
 
-    /// How many replicas a stream can have, or why a cluster cannot rest on these servers.
-    pub(super) fn judge(&self) -> Result<usize, EngineFault> {
+    /// How many replicas a stream can have, or why a cluster cannot rest on these servers, of which so many were named.
+    pub(super) fn judge(&self, named: usize) -> Result<usize, EngineFault> {
         for ServerAnswer { server, .. } in self.answers.values() {
             if !is_new_enough(&server.ver) {
                 return Err(EngineFault::TooOld { server: server.name.clone(), version: server.ver.clone() });
@@ -97,7 +97,8 @@ impl EngineServers {
         let (answered, size) = (self.with_jetstream().count(), self.size());
         let wanted = if size > 1 { REPLICAS } else { 1 };
         match answered {
-            _ if size == 2 => Err(EngineFault::TwoServers),
+            // Of three that start, two know each other before the third.
+            _ if size == 2 && named <= 2 => Err(EngineFault::TwoServers),
             answered if answered < wanted => Err(EngineFault::TooFew { answered, wanted }),
             _ => Ok(wanted),
         }
@@ -150,7 +151,7 @@ mod tests {
         for answer in answers {
             servers.take(answer);
         }
-        (servers.are_all(), servers.judge().map_err(|fault| fault.to_string()))
+        (servers.are_all(), servers.judge(answers.len()).map_err(|fault| fault.to_string()))
     }
 
     #[test]
@@ -190,6 +191,11 @@ mod tests {
         let two =
             ["n0", "n1"].map(|name| answer(name, |answer| answer["data"]["meta_cluster"]["cluster_size"] = 2.into()));
         assert!(judge("C", &two).1.unwrap_err().starts_with("the engine has two servers"));
+        let mut starting = EngineServers::new("C".to_owned());
+        for answer in &two {
+            starting.take(answer);
+        }
+        assert_eq!(starting.judge(3), Err(EngineFault::TooFew { answered: 2, wanted: 3 }), "a third one was named");
         assert_eq!(judge("C", &[]).1.unwrap_err(), "0 of the engine's servers with JetStream answer, and 1 have to");
     }
 
