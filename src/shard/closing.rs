@@ -16,6 +16,7 @@ use crate::cluster::{RangeServer, RangeSet};
 use crate::codec::ReasonCode;
 use crate::ids::SessionId;
 use crate::limits::CLOSED_PER_TICK;
+use crate::session::Outbound;
 use crate::telemetry::CloseReason;
 
 /// Why a client of such a range is not let in.
@@ -93,7 +94,7 @@ impl Shard {
     fn cost_of_forgetting(&self, id: SessionId) -> usize {
         let share = self.clients.settings.subscriptions_per_share();
         let session = self.clients.sessions.get(id);
-        let on_their_way = session.outbound().map_or(0, |outbound| outbound.len());
+        let on_their_way = session.outbound().map_or(0, Outbound::len);
         1 + session.subscriptions.len().min(share) + on_their_way.min(share)
     }
 

@@ -113,20 +113,17 @@ impl Connections {
             links.streams.heard(core.now(), role);
         }
         let Some(connection) = self.table.get_mut(id) else { return };
-        let fed = match connection.partial.take() {
-            Some(mut kept) => {
-                kept.extend_from_slice(bytes);
-                self.hear_kept(core, (id, role), kept)
+        let fed = if let Some(mut kept) = connection.partial.take() {
+            kept.extend_from_slice(bytes);
+            self.hear_kept(core, (id, role), kept)
+        } else {
+            let (read, fed) = self.take_frames(core, (id, role), bytes);
+            if let Some(connection) = self.table.get_mut(id)
+                && read < bytes.len()
+            {
+                connection.partial.extend(&bytes[read..]);
             }
-            None => {
-                let (read, fed) = self.take_frames(core, (id, role), bytes);
-                if let Some(connection) = self.table.get_mut(id)
-                    && read < bytes.len()
-                {
-                    connection.partial.extend(&bytes[read..]);
-                }
-                fed
-            }
+            fed
         };
         if self.table.get(id).is_some() {
             self.keep_back(id, fed);

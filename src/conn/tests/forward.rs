@@ -77,6 +77,10 @@ impl InputHandler for ConnectNotes {
         0
     }
 
+    fn is_overloaded(&self) -> bool {
+        false
+    }
+
     fn has_more_for(&self, _: ConnectionId) -> bool {
         false
     }

@@ -106,12 +106,12 @@ impl TlsDial {
             }
             HandshakeOutcome::Done(_) => unreachable!("it is a client's"),
         }
-        let looked = shaking.look(|input| match ContentType::of(input[0]) {
-            Some(ContentType::Handshake | ContentType::Alert) => Ok(()),
-            _ => {
-                let text = "it does not answer with TLS: are links without TLS accepted there, or something else?";
-                Err(no_handshake(CloseReason::LinkTls, text))
+        let looked = shaking.look(|input| {
+            if let Some(ContentType::Handshake | ContentType::Alert) = ContentType::of(input[0]) {
+                return Ok(());
             }
+            let text = "it does not answer with TLS: are links without TLS accepted there, or something else?";
+            Err(no_handshake(CloseReason::LinkTls, text))
         });
         looked.err().map(|end| self.give_up(end))
     }

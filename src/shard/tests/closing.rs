@@ -35,7 +35,9 @@ fn lose_range(world: &mut World) {
 
 fn set_of(ranges: &[u16]) -> RangeSet {
     let mut set = RangeSet::default();
-    ranges.iter().for_each(|range| set.insert(RangeId(*range)));
+    for &range in ranges {
+        set.insert(RangeId(range));
+    }
     set
 }
 

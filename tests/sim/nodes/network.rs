@@ -130,7 +130,7 @@ impl World {
                 let end = self.network.end(side_of(socket)).expect("it is open");
                 if end.receives.take().is_some() {
                     self.call(at, |connections, told| {
-                        connections.receive_ended(told, connection, ReceiveEnd::Stopped)
+                        connections.receive_ended(told, connection, ReceiveEnd::Stopped);
                     })?;
                 }
             }
