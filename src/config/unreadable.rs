@@ -1,18 +1,51 @@
-//! Files of an operator's that the broker may not read: whose they are, and what mends it.
+//! Files of an operator's: how they are read, and of those that the broker may not read whose they are, and what mends it.
 //!
 //! Owns: the words behind "Permission denied".
-//! Always holds: a command that is told opens the file to the account that asks, and to nobody outside of a group.
+//! Always holds: a command that is told opens the file to the account that asks, and to nobody outside of a group. Whoever reads is neither
+//! kept waiting by what is no file, nor has more in memory than the largest file that makes sense.
 
-use std::fs;
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::MetadataExt as _;
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind, Read as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
+
+use rustix::fs::OFlags;
 
 use crate::settings::UserNames;
 
+/// Bytes of a file that an operator may give: no list of users, rules or certificates is larger.
+const FILE_MAX_BYTES: u64 = 64 * 1024 * 1024;
+
 /// Reads a file as text; where that is refused, the error says what mends it.
 pub(crate) fn read_text(path: &Path) -> io::Result<String> {
-    fs::read_to_string(path).map_err(|error| with_remedy(path, error))
+    let bytes = read_bytes(path)?;
+    String::from_utf8(bytes).map_err(|error| io::Error::new(ErrorKind::InvalidData, error.utf8_error()))
+}
+
+/// Reads a whole file; where that is refused, the error says what mends it.
+pub(crate) fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
+    read_at_most(path, FILE_MAX_BYTES).map_err(|error| with_remedy(path, error))
+}
+
+fn read_at_most(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
+    // Else a pipe is opened when somebody writes to it, be that never.
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        return Err(io::Error::from(ErrorKind::IsADirectory));
+    }
+    if !metadata.is_file() {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "it is no regular file"));
+    }
+    let mut bytes = Vec::new();
+    // It may grow meanwhile.
+    file.take(max_bytes + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max_bytes {
+        let text = "it has more than 64 MiB, which no such file has: is it the right one?";
+        return Err(io::Error::new(ErrorKind::FileTooLarge, text));
+    }
+    Ok(bytes)
 }
 
 /// `error`, with what mends it where it is that this process may not read `path`.
@@ -111,6 +144,23 @@ mod tests {
         ] {
             assert_eq!(accounts().remedy(Path::new("/f"), file, &dunlin), format!("it is {told}"));
         }
+    }
+
+    #[test]
+    fn what_is_no_file_keeps_nobody_waiting_and_what_is_too_large_is_not_read() {
+        let folder = std::env::temp_dir().join(format!("dunlin-unreadable-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let pipe = folder.join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        let large = folder.join("large");
+        fs::write(&large, "12345").unwrap();
+        let told = |path: &Path| read_bytes(path).unwrap_err().to_string();
+        assert_eq!(told(&pipe), "it is no regular file");
+        assert_eq!(told(Path::new("/dev/zero")), "it is no regular file");
+        assert_eq!(read_bytes(&folder).unwrap_err().kind(), ErrorKind::IsADirectory);
+        assert_eq!(read_at_most(&large, 4).unwrap_err().kind(), ErrorKind::FileTooLarge);
+        assert_eq!(read_at_most(&large, 5).unwrap(), b"12345");
+        fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

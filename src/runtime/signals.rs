@@ -65,7 +65,11 @@ fn hear(mut signals: Signals, errands: &Errands, stop: &mpsc::Sender<&'static st
     for signal in signals.forever() {
         let name = match signal {
             SIGHUP => {
-                errands.reload.ask();
+                if is_stopping {
+                    log::event::signal_ignored("SIGHUP");
+                } else {
+                    errands.reload.ask();
+                }
                 continue;
             }
             SIGUSR1 => {

@@ -3,7 +3,7 @@
 //! Always holds: a server's certificate must come from the authorities that were given, or from those of the system.
 //! Leaves to others: which files (`config`), when they are read again (whoever opens a connection).
 
-use std::{fs, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs;
@@ -11,7 +11,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::config::targets::TlsClientSettings;
-use crate::config::unreadable::with_remedy;
+use crate::config::unreadable::read_bytes;
 use crate::http::{SYSTEM_AUTHORITIES, authorities};
 
 /// Reads the files and makes of them what a connection is opened with.
@@ -43,5 +43,5 @@ pub(crate) fn client_config(settings: &TlsClientSettings) -> Result<Arc<ClientCo
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
-    fs::read(path).map_err(|error| format!("{}: {}", path.display(), with_remedy(path, error)))
+    read_bytes(path).map_err(|error| format!("{}: {error}", path.display()))
 }

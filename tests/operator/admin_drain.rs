@@ -134,6 +134,24 @@ fn last_words(client: &mut Client) -> (u8, Vec<u8>) {
     (rest[0], rest)
 }
 
+/// What a broker that stops is asked for would take its pace away, or let in whom nobody serves.
+fn refuses_to_be_told_otherwise(admin: &Admin) {
+    let listener = admin.get("/api/v1/listeners")[0].clone();
+    assert_eq!(listener["accepting"], false, "{listener}");
+    assert_eq!(admin.get("/api/v1/drain")["draining"], true);
+    let start = format!("/api/v1/listeners/{}/start", listener["name"].as_str().expect("a name"));
+    let drain = Some(json!({"clients_per_s": 1}));
+    for (method, path, body) in [
+        ("DELETE", "/api/v1/drain", None),
+        ("POST", "/api/v1/drain", drain),
+        ("POST", &*start, None),
+        ("POST", "/api/v1/reload", None),
+    ] {
+        let answer = admin.changes(method, path, body);
+        assert_eq!(answer.status, 409, "{method} {path}: {answer:?}");
+    }
+}
+
 #[test]
 fn sigterm_asks_clients_to_go_one_after_the_other_and_tells_them_where_to() {
     let flags = [
@@ -155,6 +173,7 @@ fn sigterm_asks_clients_to_go_one_after_the_other_and_tells_them_where_to() {
     assert!(line.contains("timeout_s=600 drain_s=6"), "{line}");
     assert_eq!(admin.ready().0, 503);
     assert_eq!(ask(&admin.address, &[], "GET", "/healthz", None).body["status"], "stopping");
+    refuses_to_be_told_otherwise(&admin);
     let went: Vec<Duration> = clients
         .iter_mut()
         .map(|client| {

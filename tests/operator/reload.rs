@@ -39,6 +39,28 @@ fn a_changed_limit_takes_effect_on_every_shard_and_nobody_is_disconnected() {
     broker.lines_to("client_connected client=y");
 }
 
+/// Opened without care it would hold up this reload, and each one after it.
+#[test]
+fn a_pipe_in_the_place_of_a_file_is_refused_and_does_not_hold_up_the_next_reload() {
+    let folder = std::env::temp_dir().join(format!("dunlin-reload-pipe-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a folder of our own");
+    let rules = folder.join("acl");
+    fs::write(&rules, "topic readwrite #\n").expect("it can be written");
+    let settings = format!("[auth]\nacl_file = {rules:?}\n");
+    let broker = Broker::start("pipe", &settings);
+    broker.lines_to(" ready");
+    fs::remove_file(&rules).expect("it is ours");
+    assert!(Command::new("mkfifo").arg(&rules).status().expect("coreutils").success());
+    let told = broker.reload(&settings);
+    let is_refused = |line: &String| line.contains("config_reload_failed") && line.contains("it is no regular file");
+    assert!(told.iter().any(is_refused), "{told:#?}");
+    fs::remove_file(&rules).expect("it is ours");
+    fs::write(&rules, "topic read #\n").expect("it can be written");
+    let told = broker.reload(&settings);
+    assert!(told.iter().any(|line| line.contains("config_reloaded")), "{told:#?}");
+    fs::remove_dir_all(folder).expect("it is ours");
+}
+
 #[test]
 fn a_broken_file_changes_nothing_and_is_told_in_one_line() {
     let broker = Broker::start("broken", "[session]\nmax_subscriptions = 2\n");

@@ -7,10 +7,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 
 use super::problem::{CLUSTER_NAME, TlsProblem};
-use crate::config::unreadable::with_remedy;
-
-/// Files of keys and certificates are small; a path to something else is told before it fills the memory.
-const FILE_MAX_BYTES: u64 = 64 * 1024 * 1024;
+use crate::config::unreadable::read_bytes;
 
 /// What a problem is about.
 #[derive(Clone, Copy, Debug)]
@@ -37,22 +34,13 @@ impl SettingPlace<'_> {
 
     /// The whole file.
     pub(super) fn read(self, path: &Path) -> Result<Vec<u8>, TlsProblem> {
-        let length = std::fs::metadata(path).map(|metadata| metadata.len());
-        if length.as_ref().is_ok_and(|length| *length > FILE_MAX_BYTES) {
-            return Err(self.of_file(
-                path,
-                None,
-                "it has more than 64 MiB, which no such file has: is it the right one?",
-            ));
-        }
-        std::fs::read(path).map_err(|error| {
+        read_bytes(path).map_err(|error| {
             let remedy = match error.kind() {
                 std::io::ErrorKind::NotFound => {
                     "; is the path right? A relative one begins where the broker was started"
                 }
                 _ => "",
             };
-            let error = with_remedy(path, error);
             self.of_file(path, None, format!("{error}{remedy}"))
         })
     }

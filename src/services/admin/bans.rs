@@ -32,7 +32,7 @@ pub(super) struct NewBan {
     #[schema(example = "192.0.2.0/24")]
     network: Option<String>,
     /// How long; without it until it is taken out, or, with `--storage memory`, as long as the broker runs.
-    #[schema(value_type = Option<u64>, maximum = 4_294_967_295_u64)]
+    #[schema(value_type = Option<u64>, minimum = 1, maximum = 4_294_967_295_u64)]
     seconds: Option<u32>,
     /// Why, for whoever reads the list.
     #[serde(default)]
@@ -125,6 +125,9 @@ pub(super) async fn add(
 ) -> Result<Json<BanView>, HttpProblem> {
     let (who, network) = who_of(new.client_id.as_deref(), new.network.as_deref())?;
     check_reason(&new.reason)?;
+    if new.seconds == Some(0) {
+        return Err(HttpProblem::bad_request("seconds is at least 1; without it the ban has no end"));
+    }
     let about = new.client_id.as_deref().or(new.network.as_deref()).unwrap_or_default();
     operator.note_with_reason("ban", about, Some(&*new.reason).filter(|reason| !reason.is_empty()));
     let now = now();

@@ -137,6 +137,7 @@ pub(super) async fn reload(
 ) -> Result<Json<Reloaded>, HttpProblem> {
     let not_now = || HttpProblem::new(StatusCode::SERVICE_UNAVAILABLE, "the broker is only starting");
     let ask = state.reload.get().ok_or_else(not_now)?;
+    state.may_change()?;
     operator.note("reload", "");
     let (then, outcome) = oneshot::channel();
     ask(Box::new(move |outcome| drop(then.send(outcome))));

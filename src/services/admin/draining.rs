@@ -66,6 +66,7 @@ const REFERENCE_MAX_BYTES: usize = 1_024;
     post, path = "/api/v1/drain", operation_id = "begin_drain", tag = "operation", request_body = DrainRequest,
     responses(
         (status = 200, description = "it has begun", body = DrainView),
+        (status = 409, description = "the broker stops", body = HttpProblem, content_type = "application/problem+json"),
         ChangeProblems,
     )
 )]
@@ -90,6 +91,7 @@ pub(super) async fn begin(
     let begun = Arc::clone(&state);
     let number = to_the_end(async move {
         let alone = begun.changes.lock().await;
+        begun.may_change()?;
         let number = begun.with_drain(|drain| {
             let before = drain.take();
             let number = before.as_ref().map_or(1, |before| before.number + 1);
@@ -119,6 +121,7 @@ pub(super) async fn begin(
 
 /// Listeners stop and clients are asked to go, unless somebody has thought better of it. What fails keeps nothing else from being tried.
 async fn go_on(state: &AdminState, alone: &MutexGuard<'_, ()>, number: u64) -> Result<(), HttpProblem> {
+    state.may_change()?;
     let plan = state.with_drain(|drain| {
         let drain = drain.as_ref().filter(|drain| drain.number == number)?;
         Some((drain.clients_per_s, drain.server_reference.clone()))
@@ -181,7 +184,7 @@ pub(super) async fn show(State(state): State<Arc<AdminState>>, _: Viewer) -> Res
     delete, path = "/api/v1/drain", operation_id = "end_drain", tag = "operation",
     responses(
         (status = 200, description = "nobody is asked to go any more", body = DrainView),
-        (status = 409, description = "it has ended, and a listener stays shut whose address is another's now", body = HttpProblem, content_type = "application/problem+json"),
+        (status = 409, description = "it has ended, and a listener stays shut whose address is another's now; or the broker stops, and nothing has changed", body = HttpProblem, content_type = "application/problem+json"),
         ChangeProblems,
     )
 )]
@@ -198,6 +201,7 @@ pub(super) async fn end(
 /// Nobody is asked to go any more, and listeners open. What fails keeps nothing else from being tried.
 async fn stop_draining(state: &AdminState) -> Result<(), HttpProblem> {
     let alone = state.changes.lock().await;
+    state.may_change()?;
     let ended = state.with_drain(Option::take);
     let mut failures = DrainFailures::default();
     if let Err(unanswered) = state.shards.change_all(&Command::Drain(None)).await {
@@ -214,8 +218,9 @@ async fn stop_draining(state: &AdminState) -> Result<(), HttpProblem> {
 async fn view(state: &AdminState) -> Result<Json<DrainView>, HttpProblem> {
     let mut sum = Report::default();
     state.shards.counts().await?.iter().for_each(|report| sum.add(report));
+    let is_draining = state.is_being_emptied();
     let view = state.with_drain(|drain| DrainView {
-        draining: drain.is_some(),
+        draining: is_draining,
         clients_connected: sum.gauges.clients_connected - sum.gauges.services_connected,
         clients_per_s: drain.as_ref().map(|drain| drain.clients_per_s),
         server_reference: drain.as_ref().and_then(|drain| drain.server_reference.clone()),

@@ -70,6 +70,7 @@ pub(super) async fn list(State(state): State<Arc<AdminState>>, _: Viewer) -> Jso
     responses(
         (status = 204, description = "it accepts nobody"),
         (status = 404, description = "there is none", body = HttpProblem, content_type = "application/problem+json"),
+        (status = 409, description = "the broker stops", body = HttpProblem, content_type = "application/problem+json"),
         ChangeProblems,
     )
 )]
@@ -88,7 +89,7 @@ pub(super) async fn stop(
     responses(
         (status = 204, description = "it accepts"),
         (status = 404, description = "there is none", body = HttpProblem, content_type = "application/problem+json"),
-        (status = 409, description = "its address or path is another's now, or the broker is being emptied", body = HttpProblem,
+        (status = 409, description = "its address or path is another's now, or the broker is being emptied, or stops", body = HttpProblem,
          content_type = "application/problem+json"),
         ChangeProblems,
     )
@@ -112,6 +113,7 @@ async fn change(
     operator.note(if is_open { "start_listener" } else { "stop_listener" }, name);
     to_the_end(async move {
         let alone = state.changes.lock().await;
+        state.may_change()?;
         if is_open && state.with_drain(|drain| drain.is_some()) {
             return Err(conflict("the broker is being emptied: end that, and it accepts again"));
         }

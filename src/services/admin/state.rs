@@ -6,11 +6,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use axum::http::StatusCode;
 
 use super::first_password::FirstPassword;
 use super::logins::Logins;
 use super::metrics::ShardFigures;
 use super::operated::{AdminCertificates, AdminListener, DrainUnderWay, TracesUnderWay};
+use super::problem::HttpProblem;
 use super::process::DiskReader;
 use super::samples::History;
 use super::shards::{Shards, Unanswered};
@@ -134,9 +136,28 @@ impl AdminState {
         assert!(self.reload.set(reload).is_ok(), "the broker starts once");
     }
 
-    /// The broker stops from now on.
+    /// The broker stops from now on: its listeners are closed, and nothing opens them again.
     pub(super) fn stops(&self) {
         self.stopping.store(true, Ordering::Relaxed);
+        for listener in self.listeners.load().iter() {
+            listener.is_open.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Refuses what would change how the broker stops.
+    pub(super) fn may_change(&self) -> Result<(), HttpProblem> {
+        if self.is_stopping() {
+            return Err(HttpProblem::new(
+                StatusCode::CONFLICT,
+                "the broker is stopping: it ends when its clients have gone",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether clients are asked to go, by an operator or because the broker stops.
+    pub(super) fn is_being_emptied(&self) -> bool {
+        self.is_stopping() || self.with_drain(|drain| drain.is_some())
     }
 
     pub(super) fn is_stopping(&self) -> bool {

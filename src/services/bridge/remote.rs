@@ -21,6 +21,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use super::websocket::WebSocketBytes;
 use crate::config::bridges::{BridgeAddress, BridgeSecret, BridgeSettings, BridgeTls};
+use crate::config::unreadable::read_bytes;
 use crate::http::{SYSTEM_AUTHORITIES, authorities};
 
 /// Bytes both ways, whatever is below them.
@@ -76,7 +77,7 @@ pub(super) async fn secret(secret: &BridgeSecret) -> Result<Option<Vec<u8>>, Str
         },
         BridgeSecret::File(path) => {
             let path = path.clone();
-            let read = in_background(move || std::fs::read(&*path).map_err(|error| format!("{path}: {error}")));
+            let read = in_background(move || read_bytes(Path::new(&*path)).map_err(|error| format!("{path}: {error}")));
             let mut bytes = read.await??;
             if let Some(end) = bytes.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
                 bytes.truncate(end);
@@ -118,7 +119,7 @@ fn trusted(tls: &BridgeTls) -> Result<Vec<CertificateDer<'static>>, String> {
         Some(path) => (&**path, read(path)?),
         None => SYSTEM_AUTHORITIES
             .into_iter()
-            .find_map(|path| Some((path, std::fs::read(path).ok()?)))
+            .find_map(|path| Some((path, read_bytes(Path::new(path)).ok()?)))
             .ok_or("this system has no list of authorities: give tls_ca")?,
     };
     authorities(&pem).map_err(|error| format!("{path}: {error}"))
@@ -126,5 +127,5 @@ fn trusted(tls: &BridgeTls) -> Result<Vec<CertificateDer<'static>>, String> {
 
 fn read(path: &str) -> Result<Vec<u8>, String> {
     let told = |error: io::Error| format!("{path}: {error}");
-    std::fs::read(Path::new(path)).map_err(told)
+    read_bytes(Path::new(path)).map_err(told)
 }

@@ -99,7 +99,7 @@ async fn scrape(state: &AdminState) -> Scrape {
         lists_end_s: state.certificates_end.lists_end_s(),
         queued_memory_max_bytes: known.queued_memory_max_bytes,
         logins_refused: state.logins_refused.load(Ordering::Relaxed),
-        is_draining: state.with_drain(|drain| drain.is_some()),
+        is_draining: state.is_being_emptied(),
         spans: otlp::counts(),
         connectors: figures,
         bans: state.with_bans(|bans| bans.iter(super::bans::now()).count() as u64),

@@ -23,6 +23,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use crate::config::sink_targets::HttpUrl;
+use crate::config::unreadable::read_bytes;
 use crate::http::{SYSTEM_AUTHORITIES, authorities};
 use crate::limits::SINK_ANSWER_MAX_BYTES;
 
@@ -130,7 +131,7 @@ fn tls_config(ca: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
     let of_system = || SYSTEM_AUTHORITIES.iter().map(Path::new).find(|path| path.exists());
     let path =
         ca.or_else(of_system).ok_or("this system has no file of authorities that it trusts: name one in tls_ca")?;
-    let pem = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let pem = read_bytes(path).map_err(|error| format!("{}: {error}", path.display()))?;
     let mut roots = RootCertStore::empty();
     for certificate in authorities(&pem).map_err(|why| format!("{} {why}", path.display()))? {
         // A system's file may hold some that rustls does not take; one that was named has to be all right.
