@@ -4,8 +4,8 @@
 //! that is forgotten says nothing of itself: its will is not published, and no record is written, however it ends. The command is answered when no
 //! session of the ranges is left, and when the view that this shard goes by does not have them here: that comes by another way, perhaps later, and the
 //! shard would let clients in once more.
-//! Leaves to others: how far it has come (`closing_ranges`), when a range is closed (`cluster`), what a session leaves behind in the index, and messages of shared subscriptions that another
-//! member gets (`teardown`).
+//! Leaves to others: how far it has come (`closing_ranges`), when a range is closed (`cluster`), what a session leaves behind in the index, and messages of
+//! shared subscriptions that another member gets (`teardown`).
 
 use super::clients::Clients;
 use super::closing_ranges::ClosingWalk;

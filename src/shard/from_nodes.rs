@@ -1,12 +1,13 @@
 //! What another node's process sends by a link: its messages, and what it asks about them.
 //!
-//! Always holds: what came by a link is for this node alone, so nodes cannot block each other in a circle: it is routed among the shards of this node, and but for the
-//! answer nothing of it leaves by a link. The shard whose link it came by counts who has to confirm, and answers each question once.
+//! Always holds: what came by a link is for this node: it is routed among its shards, and but for the answer nothing of it leaves by a link, so nodes cannot
+//! block each other in a circle. A message for a group that has no member here any more goes to one other node, which passes it on no further.
+//! The shard whose link it came by counts who has to confirm, and answers each question once.
 //! Leaves to others: messages of this node's own publishers (`route`), what other nodes answer (`route_nodes`), questions that wait
 //! (`peer_questions`).
 
 use super::clients::Clients;
-use super::groups::RemotePicks;
+use super::groups::{PickedGroup, RemotePicks};
 use super::outgoing::Fanout;
 use super::route::ToOtherShards;
 use super::router::Router;
@@ -32,7 +33,7 @@ impl Router {
         mut routed: Routed<'_>,
         from: NodeMessage,
     ) -> Result<(), PeerFault> {
-        let NodeMessage { plain, details: PublishDetails { groups, retained, confirm: asked, .. } } = from;
+        let NodeMessage { plain, details: PublishDetails { groups, retained, confirm: asked, passed_on, .. } } = from;
         if retained.is_some() && !routed.message.retain {
             return Err(PeerFault::Message);
         }
@@ -52,15 +53,17 @@ impl Router {
         let is_under_way = self.deliver_plain(turn, clients, &mut fanout, &mut matches, confirm);
         let mut picks = RemotePicks::new();
         for key in groups {
-            picks.extend(self.deliver_to_group_of_node(turn, clients, key, &mut fanout));
+            let group = PickedGroup { key, of_node: true, passed_on };
+            picks.extend(self.deliver_to_group_of_node(turn, clients, group, &mut fanout));
         }
         let mut waits = u8::from(is_under_way && confirm.is_some());
         if !self.others_here.is_empty() {
-            let others =
-                ToOtherShards { matches: &matches, picks: &picks, retained, confirm, once: false, of_node: true };
+            let of_node = Some(passed_on);
+            let others = ToOtherShards { matches: &matches, picks: &picks, retained, confirm, once: false, of_node };
             waits += others.send(turn, clients, &mut fanout.routed, self.others_here);
         }
         self.matches = Some(matches);
+        waits += self.pass_on(turn, clients, &mut fanout.routed, (&picks, confirm));
         if let (Some(confirmation), Some(asked)) = (confirm, asked) {
             waits_for_log |= clients.record_log.last() > before;
             if waits_for_log {

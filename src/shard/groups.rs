@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use super::clients::Clients;
 use super::forwards::ForwardRoute;
+use super::node_rooms::{GROUPS_PER_TURN, LOOK_AGAIN_MS};
 use super::outgoing::{Fanout, PickedFor};
 use super::router::Router;
 use super::{MeshMessage, PublishDetails, Turn};
@@ -19,11 +20,6 @@ use crate::topic::{EntryId, Matches, MemberRoom, Pick, Subscriber};
 
 /// Members with full queues that one message looks at before it is given up here.
 const FULL_MAX: usize = 16;
-/// How long other shards believe what they were told of busy members, at least: a member that is busy and ready by turns costs
-/// no message each time, and meanwhile the others are served.
-const LOOK_AGAIN_MS: u64 = 20;
-/// Groups that one turn looks at again.
-const GROUPS_PER_TURN: usize = 256;
 
 /// Which members of a group are picked from.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -32,8 +28,20 @@ enum Among {
     AllShards,
     /// Those of this node.
     ThisNode,
+    /// Those of other nodes: this one has none.
+    OtherNodes,
     /// Those of this shard; where they are full, those of some others.
     ThisShard(ShardSet),
+}
+
+/// A group that somebody else has picked this shard, or this node, for.
+#[derive(Clone, Copy)]
+pub(super) struct PickedGroup {
+    pub key: u64,
+    /// Another node has.
+    pub of_node: bool,
+    /// Another node had been picked before.
+    pub passed_on: bool,
 }
 
 /// The picks for one message that live on other shards, by group key.
@@ -69,33 +77,49 @@ impl Router {
         (picks, any)
     }
 
-    /// This shard was picked for a group whose members may have left meanwhile: then another shard is asked, of this node if another
-    /// node has picked this one: it is returned.
+    /// This shard was picked for a group whose members may have left meanwhile: then another shard is asked, of this node as long as it has members
+    /// if another node has picked this one: it is returned.
     pub(super) fn deliver_to_group_member(
         &mut self,
         turn: &mut Turn<'_>,
         clients: &mut Clients,
-        (key, of_node): (u64, bool),
+        group: PickedGroup,
         fanout: &mut Fanout<'_>,
     ) -> Option<(ShardId, u64)> {
-        let about = (key, fanout.routed.message.topic);
+        let about = (group.key, fanout.routed.message.topic);
         let (among, others) =
-            if of_node { (Among::ThisNode, self.others_here) } else { (Among::AllShards, self.others) };
+            if group.of_node { (Among::ThisNode, self.others_here) } else { (Among::AllShards, self.others) };
         let pick = self.pick(turn, clients, about, Among::ThisShard(others));
         let pick = pick.or_else(|| self.pick(turn, clients, about, among));
-        self.deliver_pick(turn, clients, fanout, (key, pick))
+        let pick = pick.or_else(|| self.pick_once_more(turn, clients, group, about.1));
+        self.deliver_pick(turn, clients, fanout, (group.key, pick))
     }
 
-    /// Another node has picked this one for a group. Returns the shard that was picked here, if it is another.
+    /// Another node has picked this one for a group. Returns the shard that was picked here, if it is another, or the node that is to have it.
     pub(super) fn deliver_to_group_of_node(
         &mut self,
         turn: &mut Turn<'_>,
         clients: &mut Clients,
-        key: u64,
+        group: PickedGroup,
         fanout: &mut Fanout<'_>,
     ) -> Option<(ShardId, u64)> {
-        let pick = self.pick(turn, clients, (key, fanout.routed.message.topic), Among::ThisNode);
-        self.deliver_pick(turn, clients, fanout, (key, pick))
+        let topic = fanout.routed.message.topic;
+        let pick = self.pick(turn, clients, (group.key, topic), Among::ThisNode);
+        let pick = pick.or_else(|| self.pick_once_more(turn, clients, group, topic));
+        self.deliver_pick(turn, clients, fanout, (group.key, pick))
+    }
+
+    /// This node has no member any more of a group that another node has picked it for: one of another node is picked, that one itself perhaps.
+    #[cold]
+    fn pick_once_more(
+        &mut self,
+        turn: &mut Turn<'_>,
+        clients: &mut Clients,
+        PickedGroup { key, of_node, passed_on }: PickedGroup,
+        topic: &str,
+    ) -> Option<Pick> {
+        let may = of_node && !passed_on;
+        may.then(|| self.pick(turn, clients, (key, topic), Among::OtherNodes)).flatten()
     }
 
     fn deliver_pick(
@@ -138,6 +162,8 @@ impl Router {
                 self.catch_up(turn, clients, subscriber.session);
                 clients.deliver_to_member(turn, subscriber, PickedFor { tag: delivery.group, key }, &mut fanout);
             }
+            // It is counted as dropped for the link.
+            Some(Pick::Remote(shard)) if !self.takes(clients, shard, fanout.routed.message.qos) => {}
             Some(Pick::Remote(shard)) => {
                 let groups = SmallVec::from_slice(&[key]);
                 let details = PublishDetails { groups, ..PublishDetails::default() };
@@ -188,6 +214,10 @@ impl Router {
             let (pick, others) = match among {
                 Among::AllShards => (self.index.pick(group)?, self.others),
                 Among::ThisNode => (self.index.pick_among(group, self.others_here)?, self.others_here),
+                Among::OtherNodes => {
+                    let slots = self.others.without(self.others_here);
+                    (self.index.pick_among(group, slots)?, slots)
+                }
                 Among::ThisShard(others) => (Pick::Local(self.index.pick_local(group)?), others),
             };
             let subscriber = match pick {
@@ -268,6 +298,7 @@ impl Router {
             for shard in ShardSet::all_but(clients.id, clients.settings.shards).iter() {
                 turn.fx.mesh.push(shard, MeshMessage::GroupRoom { key, room });
             }
+            self.note_room_of_node(turn, key);
         }
         if begins {
             self.busy_groups.push_back((turn.now.after_ms(LOOK_AGAIN_MS), key));

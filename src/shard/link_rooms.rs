@@ -3,7 +3,7 @@
 //! Owns: which links of this shard are behind, and the publishers that are not read for each ([`LinkRooms`]).
 //! Always holds: what nobody acknowledges is dropped where its link is behind, and counted; what has to arrive goes on its way, and whoever has
 //! published it is not read until the link has room, or the peer's process is gone. Who publishes nothing for that peer goes on. What came by a link
-//! leads to a few bytes by links, whether these are behind or not, so nodes cannot wait for each other in a circle.
+//! leads to a few bytes by links, and to a message that is passed on once, and nobody is held for these: so nodes cannot wait for each other in a circle.
 //! Leaves to others: when a link is behind (`conn`), and what a new peer is told meanwhile (`speaker`).
 
 use std::collections::{BTreeMap, VecDeque};

@@ -96,7 +96,7 @@ fn encode_publish(
         qos: message.qos,
         retain: message.retain,
         plain,
-        passed_on: false,
+        passed_on: details.is_some_and(|details| details.passed_on),
         expires_in_ms: message.expires.map(|expires| left_ms(now, expires)),
         publisher: message.publisher,
         stamp: details.and_then(|details| details.retained),
@@ -131,6 +131,7 @@ pub fn decode(now: Now, frame: &LinkFrame<'_>, from: ShardId, bytes: &[u8]) -> R
                 groups: publish.group_keys().collect(),
                 retained: publish.stamp,
                 confirm,
+                passed_on: publish.passed_on,
                 ..PublishDetails::default()
             };
             let message = decode_publish(now, publish, bytes)?;
@@ -183,7 +184,8 @@ pub fn decode(now: Now, frame: &LinkFrame<'_>, from: ShardId, bytes: &[u8]) -> R
 fn decode_publish(now: Now, publish: &LinkPublish<'_>, bytes: &[u8]) -> Result<MessageInTransit, LinkRefusal> {
     parse_topic(publish.topic)?;
     publish.stamp.map_or(Ok(()), check_stamp)?;
-    if publish.passed_on {
+    // One that is passed on is for members of groups and for nobody else.
+    if publish.passed_on && (publish.plain || publish.stamp.is_some() || publish.groups.is_empty()) {
         return Err(LinkRefusal::Content("a message that was passed on"));
     }
     let properties = Forwarded::checked(publish.properties).ok_or(LinkRefusal::Content("a block of properties"))?;

@@ -94,16 +94,20 @@ pub struct PublishDetails {
     pub confirm: Option<Confirmation>,
     /// Set for one that is sampled.
     pub sampled: Option<Arc<SampledMessage>>,
-    /// Whether the groups are another node's choice: then it is for their members on this node alone.
+    /// Whether the groups are another node's choice: then it is for their members on this node, and where there are none any more, for those of one other
+    /// node.
     pub of_node: bool,
+    /// Whether they were a node's before that had no members any more: then nobody passes it on to another one.
+    pub passed_on: bool,
 }
 
 impl PublishDetails {
     /// `None` for one that says nothing.
     pub(super) fn boxed(self) -> Option<Box<Self>> {
-        let Self { groups, retained, forward, confirm, sampled, of_node } = &self;
+        let Self { groups, retained, forward, confirm, sampled, of_node, passed_on } = &self;
         let is_a_write = retained.is_some() || forward.is_some();
-        let says_nothing = groups.is_empty() && !is_a_write && confirm.is_none() && sampled.is_none() && !of_node;
+        let is_of_others = *of_node || *passed_on;
+        let says_nothing = groups.is_empty() && !is_a_write && confirm.is_none() && sampled.is_none() && !is_of_others;
         (!says_nothing).then(|| Box::new(self))
     }
 }

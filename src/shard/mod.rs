@@ -9,7 +9,7 @@
 //!
 //! Reading order: [`input`], [`effects`], [`mesh`] (all that can happen, come out, be said); then `packets`, `connect`, `publish`,
 //! `mounts`, `deliver`, `send`, `outgoing`, `crowd`, `fanouts`, `queue`, `room`, `hold_back`, `pace`, `profiled`, `pauses`, `hearing`, `groups`, `ack`, `waiting`, `forwards`, `subscribe`, `requests`, `verdict`, `reauthentication`, `access`, `principal`, `recent_decisions`, `rights`, `owners`, `flapping`, `held_packets`, `review`,
-//! `end`, `drain`, `shutdown`, `closing_ranges`, `closing`, `teardown`, `work`, `disk_queues`, `log_room`, `full_disk`, `restored_log`, `restore`, `lost_messages`, `reshard`, `sys`, `client_events`, `lifecycle`, `losses`, `report`; `sampled`, `spans`, `span_points` (sampled messages); `nodes`, `speaker`, `fence`, `passed_on`, `forget_slot`, `peer_words`, `link_words`, `link_rooms`, `route_nodes`, `asked`, `from_nodes`, `peer_questions` (other nodes of a cluster); `answer`, `looked_up`, `audience`, `top`, `traffic`, `topics_seen` (what others ask).
+//! `end`, `drain`, `shutdown`, `closing_ranges`, `closing`, `teardown`, `work`, `disk_queues`, `log_room`, `full_disk`, `restored_log`, `restore`, `lost_messages`, `reshard`, `sys`, `client_events`, `lifecycle`, `losses`, `report`; `sampled`, `spans`, `span_points` (sampled messages); `nodes`, `speaker`, `fence`, `passed_on`, `node_rooms`, `tell_rooms`, `forget_slot`, `peer_words`, `link_words`, `link_rooms`, `route_nodes`, `asked`, `from_nodes`, `peer_questions` (other nodes of a cluster); `answer`, `looked_up`, `audience`, `top`, `traffic`, `topics_seen` (what others ask).
 
 mod access;
 mod ack;
@@ -53,6 +53,7 @@ mod losses;
 mod lost_messages;
 pub mod mesh;
 mod mounts;
+mod node_rooms;
 mod nodes;
 mod outgoing;
 mod owners;
@@ -99,6 +100,7 @@ mod subscribe;
 mod sys;
 mod tail;
 mod teardown;
+mod tell_rooms;
 mod timed;
 mod timers;
 mod top;
@@ -334,6 +336,7 @@ impl Shard {
             self.reauthentications.next_deadline(),
             Some(*next_tidy),
             look_again,
+            router.next_look_at_rooms(),
             clients.hold_back.next_deadline(),
             clients.profiled.next_deadline(),
             self.drain.as_ref().map(Drain::next_deadline),
@@ -393,6 +396,7 @@ impl Shard {
             MeshMessage::GroupRoom { key, room } => {
                 if let Some(group) = self.router.index.group_by_key(key) {
                     self.router.index.set_remote_room(group, from, room);
+                    self.router.note_room_of_node(turn, key);
                 }
             }
             MeshMessage::RetainedDeleted { topic, stamp } => {

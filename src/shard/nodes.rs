@@ -111,6 +111,7 @@ impl Shard {
     pub(super) fn go_on_for_peers(&mut self, turn: &mut Turn<'_>) {
         if self.router.nodes.is_some() {
             self.go_on_telling(turn);
+            self.router.look_at_rooms(turn);
             self.go_on_forgetting(turn);
             self.answer_for_ended(turn);
             self.resume_for_links(turn);

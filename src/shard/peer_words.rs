@@ -132,6 +132,7 @@ impl Router {
         let [before, now] = [before, now].map(|own| self.index.interest_with(&parsed, own, speaker.own));
         speaker.tell(turn, filter, before, now);
         speaker.fence.add(ShardId::SPEAKER, number);
+        self.note_members(turn, &parsed, Some(now));
         self.pass_fence(turn);
     }
 
@@ -151,6 +152,7 @@ impl Router {
         let now = self.index.interest_among(&parsed, speaker.own);
         speaker.tell(turn, filter, before, now);
         speaker.fence.add(from, number);
+        self.note_members(turn, &parsed, Some(now));
         self.pass_fence(turn);
         true
     }
@@ -186,6 +188,7 @@ impl Router {
             let filter = filter.into();
             turn.fx.mesh.push(shard, MeshMessage::PeerInterest { peer: from, number: count, filter, interest });
         }
+        self.note_members(turn, &parsed, None);
         self.answer_peers(turn);
         Ok(())
     }
@@ -214,14 +217,17 @@ impl Router {
         let Some((own, number)) = nodes.speaker.as_ref().map(|speaker| (speaker.own, speaker.fence.announced())) else {
             return;
         };
+        let mut groups = Vec::new();
         let told = nodes.tell_page(peer, |cursor| {
             index.own_interest_page(cursor, INTEREST_PAGE_FILTERS, |filter| {
                 let parsed = SubscribedFilter::parse(filter, u16::MAX).expect("it is in the index");
                 let interest = index.interest_among(&parsed, own);
                 turn.fx.mesh.push(peer, MeshMessage::Interest { number, filter: filter.into(), interest });
+                groups.extend(index.key_of(&parsed));
             })
         });
-        if let Some(speaker) = &mut nodes.speaker {
+        self.tell_rooms_to(turn, peer, groups);
+        if let Some(speaker) = self.speaker() {
             speaker.end_page(turn, &told);
         }
     }
@@ -238,7 +244,9 @@ impl Router {
         let interest = self.index.interest_among(&parsed, speaker.own);
         if !interest.is_nothing() {
             let number = speaker.fence.announced();
+            let group = self.index.key_of(&parsed);
             turn.fx.mesh.push(peer, MeshMessage::Interest { number, filter, interest });
+            self.tell_rooms_to(turn, peer, group);
         }
     }
 }

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 
 use super::clients::Clients;
 use super::forwards::ForwardRoute;
-use super::groups::RemotePicks;
+use super::groups::{PickedGroup, RemotePicks};
 use super::outgoing::Fanout;
 use super::router::Router;
 use super::{ConfirmToken, Confirmation, PublishDetails, Settings, Turn};
@@ -80,7 +80,7 @@ impl Router {
         let matched = is_under_way || !matches.local.is_empty() || is_elsewhere || any_member;
         let mut others_wait = 0;
         if !others.is_empty() {
-            let others = ToOtherShards { matches: &matches, picks: &picks, retained, confirm, once, of_node: false };
+            let others = ToOtherShards { matches: &matches, picks: &picks, retained, confirm, once, of_node: None };
             others_wait = others.send(turn, clients, &mut fanout.routed, self.others_here);
             if let Some(nodes) = self.nodes.as_deref_mut() {
                 let (waits, behind) = others.send_to_nodes(turn, clients, nodes, &mut fanout.routed);
@@ -184,7 +184,7 @@ impl Router {
         plain: bool,
         details: PublishDetails,
     ) {
-        let PublishDetails { groups, retained, mut confirm, forward, of_node, .. } = details;
+        let PublishDetails { groups, retained, mut confirm, forward, of_node, passed_on, .. } = details;
         let before = clients.record_log.last();
         let text = routed.message.topic;
         let mut stored_here = false;
@@ -201,26 +201,32 @@ impl Router {
         }
         let mut forwarded = RemotePicks::new();
         for key in groups {
-            forwarded.extend(self.deliver_to_group_member(turn, clients, (key, of_node), &mut fanout));
+            let group = PickedGroup { key, of_node, passed_on };
+            forwarded.extend(self.deliver_to_group_member(turn, clients, group, &mut fanout));
         }
         stored_here |= is_under_way || clients.record_log.last() > before;
         for (shard, key) in forwarded {
+            if !self.takes(clients, shard, fanout.routed.message.qos) {
+                continue;
+            }
             // Whoever takes the message last confirms, unless something of it is stored here.
             let confirm = if stored_here { None } else { confirm.take() };
             let confirm = confirm.map(|confirmation| confirmation.and(fanout.reception));
             let confirm = confirm.map(|confirmation| self.question_to(clients, shard, confirmation));
             let groups = SmallVec::from_slice(&[key]);
+            // What another node has picked this one for leaves it when it is passed on.
+            let is_here = self.others_here.contains(shard);
             let details = PublishDetails {
                 groups,
                 confirm,
                 sampled: clients.spans.sampled().cloned(),
-                of_node,
+                of_node: of_node && is_here,
+                passed_on: if is_here { passed_on } else { of_node },
                 ..PublishDetails::default()
             };
             clients.counters.mesh_sent += 1;
             if forward.is_some() {
-                let is_kept_there = self.others_here.contains(shard);
-                let route = ForwardRoute { to: shard, plain: false, is_kept_there };
+                let route = ForwardRoute { to: shard, plain: false, is_kept_there: is_here };
                 clients.forward(turn, route, &mut fanout.routed, details);
             } else {
                 turn.fx.mesh.publish(shard, &mut fanout.routed, false, details);
@@ -300,8 +306,8 @@ pub(super) struct ToOtherShards<'a> {
     pub confirm: Option<Confirmation>,
     /// It arrives there once.
     pub once: bool,
-    /// It came from another node.
-    pub of_node: bool,
+    /// It came from another node, and whether that has passed it on.
+    pub of_node: Option<bool>,
 }
 
 impl ToOtherShards<'_> {
@@ -352,8 +358,16 @@ impl ToOtherShards<'_> {
             let plain = self.matches.shards.contains(shard);
             let is_forward = self.is_forward(clients, shard, routed, &groups);
             let sampled = clients.spans.sampled().cloned();
-            let of_node = self.of_node && !groups.is_empty();
-            let details = PublishDetails { groups, retained: self.retained, confirm, forward: None, sampled, of_node };
+            let of_node = self.of_node.filter(|_| !groups.is_empty());
+            let details = PublishDetails {
+                groups,
+                retained: self.retained,
+                confirm,
+                forward: None,
+                sampled,
+                of_node: of_node.is_some(),
+                passed_on: of_node.unwrap_or_default(),
+            };
             match is_forward {
                 None => turn.fx.mesh.publish(shard, routed, plain, details),
                 Some(is_kept_there) => {

@@ -1,18 +1,20 @@
 //! Messages to other nodes, and what they answer.
 //!
 //! Always holds: one message goes to each node that is interested, whoever there is to have it, and only to processes that the view has; a retained one goes to all.
+//! What came from another node goes to a third one for a group alone, and says so.
 //! Each node that is sent a QoS 1 or 2 message is asked, and each question counts once for the acknowledgement that waits: as it is answered, or as
 //! not taken when the node's process is gone.
 //! Leaves to others: who is interested (`route`), what waits for which answer (`asked`), the frames (`link_words`).
 
 use super::clients::Clients;
 use super::forwards::ForwardRoute;
+use super::groups::RemotePicks;
 use super::link_rooms::LinkFate;
 use super::nodes::Nodes;
 use super::route::ToOtherShards;
 use super::router::Router;
 use super::{ConfirmToken, Confirmation, MeshMessage, PeerFault, PublishDetails, Shard, Turn};
-use crate::ids::{ConnectionId, ShardId, ShardSet};
+use crate::ids::{ConnectionId, Qos, ShardId, ShardSet};
 use crate::limits::{LINK_GROUPS_MAX, RELEASED_PER_TURN};
 use crate::session::{AckNumber, Reception, Routed};
 
@@ -81,6 +83,40 @@ impl Router {
             Some(nodes) if to.is_slot(clients.settings.shards) => nodes.question(clients.id, to, confirmation),
             _ => confirmation,
         }
+    }
+
+    /// Whether `to`, which a group's message is passed on to, takes it: a shard of this node does, and another node unless its link is behind and
+    /// nobody acknowledges the message, which is counted then. Its publisher is elsewhere, and is not kept from publishing.
+    pub(super) fn takes(&self, clients: &mut Clients, to: ShardId, qos: Qos) -> bool {
+        match self.nodes.as_deref() {
+            Some(nodes) => nodes.rooms.fate(clients, to, (qos, false)) != LinkFate::Dropped,
+            None => true,
+        }
+    }
+
+    /// A message that another node has picked this one for, for groups without members here: it goes to the nodes among the picks. Returns how many
+    /// questions they will answer.
+    pub(super) fn pass_on(
+        &mut self,
+        turn: &mut Turn<'_>,
+        clients: &mut Clients,
+        routed: &mut Routed<'_>,
+        (picks, confirm): (&RemotePicks, Option<Confirmation>),
+    ) -> u8 {
+        let mut slots = ShardSet::default();
+        picks.iter().for_each(|&(picked, _)| slots.insert(picked));
+        let mut waits = 0;
+        for slot in slots.without(self.others_here).iter() {
+            if !self.takes(clients, slot, routed.message.qos) {
+                continue;
+            }
+            let groups = picks.iter().filter(|&&(picked, _)| picked == slot).map(|&(_, key)| key).collect();
+            let confirm = confirm.map(|confirmation| self.question_to(clients, slot, confirmation));
+            waits += u8::from(confirm.is_some());
+            let details = PublishDetails { groups, confirm, passed_on: true, ..PublishDetails::default() };
+            turn.fx.mesh.publish(slot, routed, false, details);
+        }
+        waits
     }
 }
 

@@ -1,6 +1,7 @@
 //! What shard 0 says for all shards of its node, and hears for them, where the node is one of a cluster.
 //!
-//! Owns: the fence that SUBACKs wait at (`fence`), what peers announce (`passed_on`), and which new peer is being told all ([`Speaker`]).
+//! Owns: the fence that SUBACKs wait at (`fence`), what peers announce (`passed_on`), what they were told of members of groups (`node_rooms`), and which new
+//! peer is being told all ([`Speaker`]).
 //! Always holds: peers are told what all shards together are interested in when that changes, and a peer that is still being told all when any
 //! shard's own changes: else a filter could be passed by that one shard gives up and another, which was asked before, takes. One page of one
 //! shard is under way at a time, none for a peer whose link is behind.
@@ -13,6 +14,7 @@ use smallvec::SmallVec;
 use super::fence::NodeFence;
 use super::forget_slot::SlotsToForget;
 use super::link_rooms::LinkRooms;
+use super::node_rooms::NodeRooms;
 use super::passed_on::PassedOn;
 use super::{InterestTold, MeshMessage, Turn};
 use crate::ids::{ShardId, ShardSet};
@@ -25,6 +27,7 @@ pub(super) struct Speaker {
     pub own: ShardSet,
     pub fence: NodeFence,
     pub passed_on: PassedOn,
+    pub rooms: NodeRooms,
     /// Peers that are being told all: the first of them whose link takes more gets the next page.
     telling: VecDeque<Telling>,
     asked: AskedPage,
@@ -56,6 +59,7 @@ impl Speaker {
             own: ShardSet::first(shards),
             fence: NodeFence::default(),
             passed_on: PassedOn::new(shards),
+            rooms: NodeRooms::default(),
             telling: VecDeque::new(),
             asked: AskedPage::No,
             forgetting: SlotsToForget::default(),

@@ -316,9 +316,27 @@ impl Group {
         pick
     }
 
+    /// What the connected members here can do with a message, as far as others were told.
+    #[inline]
+    fn own_room(&self) -> MemberRoom {
+        if self.ready > 0 { MemberRoom::Window } else { self.told.min(MemberRoom::Queue) }
+    }
+
+    /// What the connected members of this shard, and of the others of its node, can do with a message: the best of them. Where nobody elsewhere is
+    /// connected there is nothing to choose, and it does not matter.
+    pub(super) fn room_of_node(&self, node: ShardSet) -> MemberRoom {
+        let is_here = |remote: &&RemoteMembers| node.contains(remote.shard);
+        let connected = || self.remote.iter().filter(|remote| remote.online > 0);
+        if connected().all(|remote| is_here(&remote)) {
+            return MemberRoom::Window;
+        }
+        let own = (!self.online.is_empty()).then(|| self.own_room());
+        own.into_iter().chain(connected().filter(is_here).map(|remote| remote.room)).max().unwrap_or_default()
+    }
+
     #[inline]
     fn pick_of(&mut self, turns: &mut Rotation, may: impl Fn(ShardId) -> bool) -> Option<Pick> {
-        let own_room = if self.ready > 0 { MemberRoom::Window } else { self.told.min(MemberRoom::Queue) };
+        let own_room = self.own_room();
         let mut best = if self.online.is_empty() { MemberRoom::Full } else { own_room };
         let mut any_online = !self.online.is_empty();
         for remote in self.remote.iter().filter(|remote| remote.online > 0 && may(remote.shard)) {
@@ -422,6 +440,29 @@ mod tests {
         let mut counts = HashMap::new();
         picks.into_iter().for_each(|pick| *counts.entry(pick).or_insert(0) += 1);
         counts
+    }
+
+    #[test]
+    fn what_a_node_can_do_is_what_the_best_of_its_shards_can_where_others_have_members() {
+        let (own, sibling, peer) = (ShardId(0), ShardId(1), ShardId(9));
+        let node = ShardSet::first(2);
+        let mut group = group();
+        let position = group.push(subscriber(1), false);
+        group.apply_remote(own, sibling, (1, 1), false);
+        group.set_busy(position, true);
+        group.set_remote_room(sibling, MemberRoom::Full);
+        assert_eq!(group.room_of_node(node), MemberRoom::Window, "there is nothing to choose");
+        group.apply_remote(own, peer, (0, 1), true);
+        assert_eq!(group.room_of_node(node), MemberRoom::Window, "nobody is connected there");
+        group.apply_remote(own, peer, (1, 1), true);
+        assert_eq!(group.room_of_node(node), MemberRoom::Queue, "of the member here");
+        group.set_remote_room(sibling, MemberRoom::Window);
+        assert_eq!(group.room_of_node(node), MemberRoom::Window);
+        group.set_remote_room(sibling, MemberRoom::Full);
+        group.set_online(position, false);
+        assert_eq!(group.room_of_node(node), MemberRoom::Full, "of the other shard's alone");
+        group.apply_remote(own, sibling, (0, 1), false);
+        assert_eq!(group.room_of_node(node), MemberRoom::Window, "nobody here is connected");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::ids::{ShardId, ShardSet};
 
 use super::entry::{EntryId, NONE, Stored};
 use super::filter::SubscribedFilter;
-use super::group::Pick;
+use super::group::{MemberRoom, Pick};
 use super::index::SubscriptionIndex;
 use super::literal::LiteralKey;
 use super::retained::Scan;
@@ -178,6 +178,16 @@ impl SubscriptionIndex {
     /// these have no members.
     pub fn pick_among(&mut self, group: EntryId, shards: ShardSet) -> Option<Pick> {
         self.group_mut(group).pick_among(shards)
+    }
+
+    /// What names the shared subscription that a filter stands for, whether anybody has it or not; `None` for a plain filter.
+    pub fn key_of(&self, filter: &SubscribedFilter<'_>) -> Option<u64> {
+        filter.share.map(|share| self.keys.group(share, filter.filter.as_str()))
+    }
+
+    /// What the best of the connected members on a node can do with a message, where other nodes have such members as well. `node` are its shards.
+    pub fn room_of_node(&self, group: EntryId, node: ShardSet) -> MemberRoom {
+        self.group(group).room_of_node(node)
     }
 
     /// The entry that a slot of a store holds.

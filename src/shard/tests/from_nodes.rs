@@ -13,6 +13,7 @@ use crate::shard::{
     Command, ConfirmToken, Confirmation, Input, MeshBatch, MeshMessage, MessageInTransit, PeerFault, PublishDetails,
     Reply, Settings,
 };
+use crate::store::LogRoom;
 use crate::telemetry::DropReason;
 use crate::topic::{Interest, SubscribedFilter};
 
@@ -71,7 +72,12 @@ fn question(number: u32) -> Confirmation {
 }
 
 /// The other node's message on `t`, by the link to a shard.
-fn says(world: &mut World, shard: usize, qos: Qos, (plain, details): (bool, PublishDetails)) {
+fn says(world: &mut World, shard: usize, qos: Qos, said: (bool, PublishDetails)) {
+    says_from(world, (OTHER, shard), qos, said);
+}
+
+/// A message on `t` that somebody tells a shard.
+fn says_from(world: &mut World, (from, shard): (ShardId, usize), qos: Qos, (plain, details): (bool, PublishDetails)) {
     let message = Message::new(&MessageRef {
         topic: "t",
         qos,
@@ -83,7 +89,7 @@ fn says(world: &mut World, shard: usize, qos: Qos, (plain, details): (bool, Publ
     });
     let message =
         MeshMessage::Publish { message: MessageInTransit::Shared(message), plain, details: Some(Box::new(details)) };
-    world.turn(shard, Input::Mesh { from: OTHER, message, bytes: &[] });
+    world.turn(shard, Input::Mesh { from, message, bytes: &[] });
 }
 
 /// One for plain subscribers that is asked about.
@@ -99,10 +105,11 @@ fn for_member(world: &World, number: u32) -> (bool, PublishDetails) {
     (false, PublishDetails { groups: [key].as_slice().into(), ..asks(number).1 })
 }
 
-/// What was said to other nodes but for this node's own interest: answers to the other one, by number. Nothing else may be.
+/// What was said to other nodes but for this node's own interest, and what its members can take: answers to the other one, by number. Nothing else may be.
 fn answers(world: &mut World) -> Vec<(u32, Reception)> {
-    let is_interest = |batch: &MeshBatch| matches!(batch.messages[0], MeshMessage::Interest { .. });
-    let said = world.to_peers.drain(..).filter(|(_, _, batch)| !is_interest(batch)).map(|(_, slot, batch)| {
+    let is_of_subscribers =
+        |batch: &MeshBatch| matches!(batch.messages[0], MeshMessage::Interest { .. } | MeshMessage::GroupRoom { .. });
+    let said = world.to_peers.drain(..).filter(|(_, _, batch)| !is_of_subscribers(batch)).map(|(_, slot, batch)| {
         let MeshMessage::Stored { confirmation: Confirmation { token, reception } } = batch.messages[0] else {
             panic!("what came by a link leads to answers alone: {batch:?}")
         };
@@ -171,16 +178,108 @@ fn what_nobody_here_wants_any_more_is_answered_at_once() {
 
 #[test]
 fn nothing_that_came_by_a_link_leaves_by_one() {
-    // The third node is interested in everything, and has the only member of the group.
+    // The third node is interested in everything.
     let mut world = node(2, |_| {});
     says(&mut world, 0, Qos::AtLeastOnce, asks(1));
-    let for_third = for_member(&world, 2);
-    says(&mut world, 1, Qos::AtLeastOnce, for_third);
     let stamp = WriteStamp { time_ns: 5, shard: 3 };
-    let write = PublishDetails { retained: Some(stamp), ..asks(3).1 };
+    let write = PublishDetails { retained: Some(stamp), ..asks(2).1 };
     says(&mut world, 1, Qos::AtLeastOnce, (true, write));
-    let expected = [(1, Reception::NotTaken), (2, Reception::NotTaken), (3, Reception::NotTaken)];
+    let expected = [(1, Reception::NotTaken), (2, Reception::NotTaken)];
     assert_eq!(answers(&mut world), expected);
+}
+
+/// What has left for the third node, all of it for a group and passed on: what it is asked.
+fn passed_on(world: &mut World) -> Vec<Confirmation> {
+    let is_publish = |batch: &MeshBatch| matches!(batch.messages[0], MeshMessage::Publish { .. });
+    let (publishes, rest) = world.to_peers.drain(..).partition(|(_, _, batch)| is_publish(batch));
+    world.to_peers = rest;
+    let asked = |(_, slot, batch): (usize, ShardId, MeshBatch)| {
+        let MeshMessage::Publish { plain, details: Some(details), .. } = &batch.messages[0] else {
+            panic!("what is passed on has details: {batch:?}")
+        };
+        assert!(slot == THIRD && !plain && details.passed_on && !details.of_node, "{details:?}");
+        assert_eq!((details.groups.len(), details.retained), (1, None));
+        details.confirm.expect("it is asked about")
+    };
+    publishes.into_iter().map(asked).collect()
+}
+
+/// The third node answers, by the link to a shard.
+fn third_answers(world: &mut World, shard: usize, asked: Confirmation) {
+    let confirmation = asked.and(Reception::Taken);
+    world.turn(shard, Input::Mesh { from: THIRD, message: MeshMessage::Stored { confirmation }, bytes: &[] });
+}
+
+#[test]
+fn a_message_for_a_group_without_members_here_is_passed_on_once_and_its_answer_waited_for() {
+    for by in [0, 1] {
+        let mut world = node(2, |_| {});
+        for qos in [Qos::AtLeastOnce, Qos::ExactlyOnce] {
+            let details = for_member(&world, 7);
+            says(&mut world, by, qos, details);
+            assert!(world.to_peers.len() == 1 && waiting(&world) > 0, "the third one has not answered");
+            let asked = passed_on(&mut world);
+            third_answers(&mut world, 1 - by, asked[0]);
+            assert_eq!(answers(&mut world), [(7, Reception::Taken)]);
+        }
+        // What was passed on already is nobody's.
+        let (plain, details) = for_member(&world, 8);
+        says(&mut world, by, Qos::AtLeastOnce, (plain, PublishDetails { passed_on: true, ..details }));
+        assert_eq!(answers(&mut world), [(8, Reception::NotTaken)]);
+        assert_eq!((world.dropped(DropReason::NoGroupMember), waiting(&world)), (1, 0));
+        // A process that is gone has not taken it.
+        let details = for_member(&world, 9);
+        says(&mut world, by, Qos::AtLeastOnce, details);
+        assert_eq!(passed_on(&mut world).len(), 1);
+        assert_eq!(world.ask(0, Command::UseCluster(view_of(&[OTHER.0]))), Reply::Done);
+        assert_eq!(answers(&mut world), [(9, Reception::NotTaken)]);
+        assert_eq!(waiting(&world), 0);
+    }
+}
+
+#[test]
+fn what_nobody_acknowledges_is_not_passed_on_by_a_link_that_is_behind() {
+    let mut world = node(2, |_| {});
+    for shard in [0, 1] {
+        let message = MeshMessage::LogRoom { room: LogRoom::Behind };
+        world.turn(shard, Input::Mesh { from: THIRD, message, bytes: &[] });
+    }
+    let (plain, details) = for_member(&world, 7);
+    let unasked = PublishDetails { confirm: None, ..details };
+    // By the link to a shard, and by the other shard that was picked on this node.
+    says(&mut world, 0, Qos::AtMostOnce, (plain, unasked.clone()));
+    let of_node = PublishDetails { of_node: true, ..unasked };
+    says_from(&mut world, (ShardId(0), 1), Qos::AtMostOnce, (plain, of_node));
+    assert!(world.to_peers.is_empty());
+    assert_eq!(world.dropped(DropReason::LinkFull), 2);
+    let details = for_member(&world, 8);
+    says(&mut world, 0, Qos::AtLeastOnce, details);
+    let asked = passed_on(&mut world);
+    third_answers(&mut world, 0, asked[0]);
+    assert_eq!((answers(&mut world), world.dropped(DropReason::LinkFull)), (vec![(8, Reception::Taken)], 2));
+}
+
+#[test]
+fn what_is_passed_on_goes_to_a_member_of_any_shard() {
+    let mut world = node(3, |_| {});
+    let members = [0, 1, 2].map(|shard| local(&mut world, (shard, "m"), "$share/g/t", 1));
+    for number in 1..=9 {
+        let (plain, details) = for_member(&world, number);
+        says(&mut world, 0, Qos::AtLeastOnce, (plain, PublishDetails { passed_on: true, ..details }));
+        assert_eq!(answers(&mut world), [(number, Reception::Taken)]);
+    }
+    assert_eq!(members.map(|member| world.read(member).len()), [3; 3]);
+    // The shard that was picked has none any more, and nobody else has.
+    world.hold_mesh();
+    let (plain, details) = for_member(&world, 10);
+    for member in [members[0], members[1]] {
+        world.unsubscribe_silently(member, "$share/g/t");
+    }
+    while world.deliver_one(1, 0) {}
+    says(&mut world, 0, Qos::AtLeastOnce, (plain, PublishDetails { passed_on: true, ..details }));
+    world.unsubscribe_silently(members[2], "$share/g/t");
+    world.release_mesh();
+    assert_eq!(answers(&mut world), [(10, Reception::NotTaken)]);
     assert_eq!(world.dropped(DropReason::NoGroupMember), 1);
 }
 
@@ -248,7 +347,7 @@ fn a_message_for_a_group_goes_to_one_member_of_this_node() {
 }
 
 #[test]
-fn a_member_that_leaves_meanwhile_is_replaced_by_one_of_this_node_or_by_nobody() {
+fn a_member_that_leaves_meanwhile_is_replaced_by_one_of_this_node_or_of_another() {
     for remains in [true, false] {
         let mut world = node(3, |_| {});
         let leaves = local(&mut world, (1, "leaves"), "$share/g/t", 1);
@@ -265,17 +364,20 @@ fn a_member_that_leaves_meanwhile_is_replaced_by_one_of_this_node_or_by_nobody()
             stays
         });
         world.release_mesh();
-        let reception = if remains { Reception::Taken } else { Reception::NotTaken };
+        let asked = passed_on(&mut world);
+        assert_eq!(asked.len(), if remains { 0 } else { 2 });
+        for (to, asked) in asked.into_iter().enumerate() {
+            third_answers(&mut world, to, asked);
+        }
         let mut told = answers(&mut world);
         told.sort_unstable_by_key(|(number, _)| *number);
-        assert_eq!(told, [(1, reception), (2, reception)]);
+        assert_eq!(told, [(1, Reception::Taken), (2, Reception::Taken)]);
         assert_eq!(waiting(&world), 0);
         if let Some(stays) = stays {
             let lines = world.read(stays);
             assert_eq!(lines.iter().filter(|line| line.starts_with("PUBLISH")).count(), 2, "{lines:?}");
         }
-        let lost = if remains { 0 } else { 2 };
-        assert_eq!(world.dropped(DropReason::NoGroupMember), lost);
+        assert_eq!(world.dropped(DropReason::NoGroupMember), 0);
     }
 }
 

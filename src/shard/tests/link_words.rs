@@ -151,12 +151,13 @@ fn messages_of_any_kind_come_as_they_were_published() {
             properties: Forwarded::from_clean_block(&properties),
             payload: &payload,
         };
-        let details = PublishDetails {
+        let mut details = PublishDetails {
             groups: (0..chance.below(4) as u64).collect(),
             retained: chance.maybe(|chance| WriteStamp { time_ns: chance.0 >> 1, shard: 63 }),
             ..PublishDetails::default()
         };
         let (mut batch, plain) = (b"before it".to_vec(), chance.below(2) == 0);
+        details.passed_on = !plain && details.retained.is_none() && !details.groups.is_empty();
         let copied = Copied::append(&message, &mut batch);
         let is_short = copied.is_some();
         let in_transit = match copied {
@@ -225,12 +226,23 @@ fn what_nobody_means_is_refused() {
         payload: b"",
     };
     assert!(frame_heard(&LinkFrame::Publish(publish)).is_ok());
+    let passed_on = LinkPublish { passed_on: true, plain: false, groups: &[7; 8], ..publish };
+    assert!(frame_heard(&LinkFrame::Publish(passed_on)).is_ok());
     let hostile = [
         LinkPublish { topic: "a/#", ..publish },
         LinkPublish { topic: "+", ..publish },
         LinkPublish { properties: b"\x23\x00\x01", ..publish },
         LinkPublish { properties: b"\x01", ..publish },
-        LinkPublish { passed_on: true, ..publish },
+        LinkPublish { passed_on: true, groups: &[7; 8], ..publish },
+        LinkPublish { passed_on: true, plain: false, ..publish },
+        LinkPublish {
+            passed_on: true,
+            plain: false,
+            retain: true,
+            stamp: Some(WriteStamp::default()),
+            groups: &[7; 8],
+            ..publish
+        },
         LinkPublish { retain: true, stamp: Some(WriteStamp { time_ns: 1 << 63, shard: 0 }), ..publish },
     ];
     for publish in hostile {

@@ -20,6 +20,7 @@ mod forwards;
 mod from_nodes;
 mod group;
 mod group_end;
+mod group_nodes;
 mod group_room;
 mod hearing;
 mod hold_back;

@@ -18,11 +18,15 @@ pub(crate) enum Canary {
     ForgetNobody,
     /// Who is dead stays in the map.
     WaitForDead,
+    /// Each answer about a message is heard twice.
+    StoredTwice,
+    /// A message that came by a link goes on to the other nodes.
+    PassInCircle,
 }
 
 impl Canary {
     /// All that break something.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::SubackEarly,
         Self::OpenUncounted,
         Self::ResendAll,
@@ -30,5 +34,7 @@ impl Canary {
         Self::SlotTooSoon,
         Self::ForgetNobody,
         Self::WaitForDead,
+        Self::StoredTwice,
+        Self::PassInCircle,
     ];
 }

@@ -1,6 +1,6 @@
-//! Clients at the inputs of shards: they come, subscribe, unsubscribe and go. A filter is a number; each has a topic of its own.
+//! Clients at the inputs of shards: they come, subscribe, unsubscribe and go; what they publish is in `messages`. A filter is a number; each has a topic of its own.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use dunlin::auth::Policy;
@@ -8,11 +8,12 @@ use dunlin::codec::{
     Connect, Disconnect, Packet, RetainHandling, Side, SubscribeFilter, SubscriptionOptions, Version, decode,
     encode_subscribe, encode_unsubscribe, frame,
 };
-use dunlin::ids::{ConnectionId, PacketId, Qos, ShardId, WriteStamp};
+use dunlin::ids::{ConnectionId, PacketId, Qos, ShardId};
 use dunlin::settings::ListenerSettings;
-use dunlin::shard::{ConnectInfo, Input, MeshMessage, UserNameBasis};
+use dunlin::shard::{ConnectInfo, Input, UserNameBasis};
 
-use super::node::{At, CHAT};
+use super::messages::Unsettled;
+use super::node::At;
 use super::plan::Plan;
 use super::world::{Event, World};
 use crate::oracle::Check;
@@ -20,9 +21,6 @@ use crate::oracle::Check;
 /// Requests of one client that are under way, at most.
 const ASKED_MAX: usize = 2;
 
-/// What is said besides has so many bytes, or now and then that many.
-const CHAT_BYTES: usize = 60;
-const CHAT_LARGE_BYTES: usize = 20_000;
 /// The number of the first client's connection: those of links are lower.
 const FIRST: u32 = 10_000;
 /// Between two things that clients do at the end of a run.
@@ -50,11 +48,16 @@ pub(crate) struct Asked {
 pub(crate) struct Client {
     name: String,
     pub(crate) shard: usize,
-    version: Version,
-    connection: ConnectionId,
+    pub(crate) version: Version,
+    pub(crate) connection: ConnectionId,
     is_connected: bool,
     pub(crate) wishes: BTreeMap<usize, Wish>,
     pub(crate) asked: VecDeque<Asked>,
+    /// All that it has subscribed to since it came.
+    pub(crate) asked_for: BTreeSet<usize>,
+    pub(crate) unsettled: VecDeque<Unsettled>,
+    /// Packets that it is about to send.
+    pub(crate) answers: VecDeque<Vec<u8>>,
     packet_ids: u16,
 }
 
@@ -70,6 +73,13 @@ fn text(filter: usize) -> String {
         filter if filter.is_multiple_of(5) => format!("f{filter}/+/y"),
         filter => format!("f{filter}/t"),
     }
+}
+
+/// What is granted for a filter is the same for all, whenever they subscribe.
+fn options(filter: usize) -> SubscriptionOptions {
+    let qos = [Qos::ExactlyOnce, Qos::AtLeastOnce, Qos::ExactlyOnce, Qos::AtMostOnce][filter % 4];
+    let retain_handling = RetainHandling::SendAlways;
+    SubscriptionOptions { qos, no_local: false, retain_as_published: false, retain_handling }
 }
 
 /// A topic that this filter matches, and no other.
@@ -98,6 +108,9 @@ impl Client {
                 is_connected: false,
                 wishes: BTreeMap::new(),
                 asked: VecDeque::new(),
+                asked_for: BTreeSet::new(),
+                unsettled: VecDeque::new(),
+                answers: VecDeque::new(),
                 packet_ids: 0,
             }
         };
@@ -109,9 +122,12 @@ impl Client {
         self.is_connected = false;
         self.wishes.clear();
         self.asked.clear();
+        self.asked_for.clear();
+        self.unsettled.clear();
+        self.answers.clear();
     }
 
-    fn packet_id(&mut self) -> PacketId {
+    pub(crate) fn packet_id(&mut self) -> PacketId {
         self.packet_ids = self.packet_ids % 60_000 + 1;
         PacketId::new(self.packet_ids).expect("not 0")
     }
@@ -145,9 +161,6 @@ impl World {
         if self.is_resting {
             return Ok(());
         }
-        if self.rng.percent(20) {
-            return self.chat(node);
-        }
         if self.is_paused(node) || !self.process(node).is_some_and(|process| process.is_open) {
             return Ok(());
         }
@@ -155,10 +168,11 @@ impl World {
             return self.audit(node);
         }
         let index = self.rng.below(self.plan.clients);
-        let dice = self.rng.below(100);
+        let (dice, publishes) = (self.rng.below(100), self.rng.percent(40));
         let client = &self.process(node).expect("just seen").clients[index];
         match dice {
             _ if !client.is_connected => self.connect(node, index),
+            _ if publishes => self.publish(node, index),
             0..55 if client.asked.len() < ASKED_MAX => self.subscribe(node, index),
             0..94 if !client.wishes.is_empty() => self.unsubscribe(node, index),
             94..100 => self.leave_broker(node, index),
@@ -166,28 +180,7 @@ impl World {
         }
     }
 
-    /// Something is said by a link that says nothing about clients, mostly of another shard than the one that speaks for its node.
-    fn chat(&mut self, node: usize) -> Check {
-        let at = At { node, shard: self.rng.below(self.plan.shards) };
-        // What shard 0 says, SUBACKs wait for.
-        let is_large = at.shard > 0 && self.plan.pipe_bytes > 1_000 && self.rng.percent(3);
-        let bytes = if is_large { CHAT_LARGE_BYTES } else { self.rng.below(CHAT_BYTES) };
-        let Some(process) = self.process(node) else { return Ok(()) };
-        let slots: Vec<ShardId> = process.peers.values().map(|peer| peer.slot).collect();
-        if slots.is_empty() || self.is_paused(node) {
-            return Ok(());
-        }
-        let slot = *self.rng.pick(&slots);
-        let stamp = WriteStamp { time_ns: self.trace.step, shard: at.shard as u8 };
-        let topic = format!("{CHAT}{}", "t".repeat(bytes));
-        let message = MeshMessage::RetainedDeleted { topic: topic.into(), stamp };
-        if let Some(host) = self.host(at) {
-            host.fx.mesh.to(slot).messages.push(message);
-        }
-        self.end_turn(at)
-    }
-
-    fn client(&mut self, node: usize, index: usize) -> &mut Client {
+    pub(crate) fn client(&mut self, node: usize, index: usize) -> &mut Client {
         &mut self.process(node).expect("the caller has it").clients[index]
     }
 
@@ -208,14 +201,10 @@ impl World {
         let client = self.client(node, index);
         let packet_id = client.packet_id();
         client.wishes.extend(filters.iter().map(|filter| (*filter, Wish::Asked(packet_id.get()))));
-        let options = SubscriptionOptions {
-            qos: Qos::AtMostOnce,
-            no_local: false,
-            retain_as_published: false,
-            retain_handling: RetainHandling::SendAlways,
-        };
-        let texts: Vec<String> = filters.iter().map(|filter| text(*filter)).collect();
-        let wanted = texts.iter().map(|filter| SubscribeFilter { filter, options });
+        client.asked_for.extend(&filters);
+        let texts: Vec<(String, SubscriptionOptions)> =
+            filters.iter().map(|filter| (text(*filter), options(*filter))).collect();
+        let wanted = texts.iter().map(|(filter, options)| SubscribeFilter { filter, options: *options });
         let mut bytes = Vec::new();
         encode_subscribe(client.version, packet_id, None, wanted, &mut bytes);
         client.asked.push_back(Asked { packet_id: packet_id.get(), filters, step, quiet_ms });
@@ -227,6 +216,8 @@ impl World {
         let client = &self.process(node).expect("the caller has it").clients[index];
         let wishes: Vec<usize> = client.wishes.keys().copied().collect();
         let filters: Vec<usize> = (0..count).map(|_| *self.rng.pick(&wishes)).collect();
+        let who = self.who(node, index);
+        self.messages.unsubscribe(who, &filters);
         let client = self.client(node, index);
         client.wishes.retain(|filter, _| !filters.contains(filter));
         let texts: Vec<String> = filters.into_iter().map(text).collect();
@@ -238,6 +229,8 @@ impl World {
 
     fn leave_broker(&mut self, node: usize, index: usize) -> Check {
         let says_so = self.rng.percent(50);
+        let who = self.who(node, index);
+        self.messages.end_client(who);
         let client = self.client(node, index);
         client.forget();
         let (connection, at) = (client.connection, At { node, shard: client.shard });
@@ -245,12 +238,16 @@ impl World {
         self.turn(at, if says_so { Input::Packet { connection, packet } } else { Input::Closed { connection } })
     }
 
-    fn client_says(&mut self, node: usize, index: usize, bytes: &[u8]) -> Check {
+    pub(crate) fn client_says(&mut self, node: usize, index: usize, bytes: &[u8]) -> Check {
         let client = self.client(node, index);
         let (connection, at, version) = (client.connection, At { node, shard: client.shard }, client.version);
         let (frame, _) = frame::next(bytes, u32::MAX).expect("a packet").expect("a whole one");
         let packet = decode(frame, version, Side::Server).expect("as clients say it");
-        self.turn(at, Input::Packet { connection, packet })
+        self.turn(at, Input::Packet { connection, packet })?;
+        if self.host(at).is_some_and(|host| host.fx.holds_sender) {
+            return Err(format!("client {index} of {at:?} is held, and nothing is full"));
+        }
+        Ok(())
     }
 
     /// A client reads packets; those of probes nobody reads.
@@ -273,17 +270,21 @@ impl World {
                     self.is_subscribed(at, index, suback.packet_id.get())?;
                 }
                 Packet::ConnAck(connack) if !connack.reason.is_error() => {}
-                Packet::UnsubAck(_) | Packet::Publish(_) => {}
+                Packet::UnsubAck(_) => {}
+                Packet::Publish(publish) => self.reads_message(at, (index, connection), &publish)?,
+                Packet::Ack(ack) => self.reads_ack(at, index, &ack)?,
                 other => return Err(format!("client {index} of {at:?} never asked for {other:?}")),
             }
         }
         Ok(())
     }
 
-    /// Whether a SUBSCRIBE is not answered.
+    /// Whether a SUBSCRIBE is not answered, or a message not settled.
     pub(crate) fn is_somebody_waiting(&self) -> bool {
         let processes = self.nodes.iter().filter_map(|node| node.process.as_ref());
-        processes.flat_map(|process| &process.clients).any(|client| !client.asked.is_empty())
+        processes
+            .flat_map(|process| &process.clients)
+            .any(|client| !client.asked.is_empty() || !client.unsettled.is_empty())
     }
 
     fn is_subscribed(&mut self, at: At, index: usize, packet_id: u16) -> Check {

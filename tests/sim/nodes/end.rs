@@ -23,14 +23,14 @@ impl World {
         self.is_resting = true;
         self.run(RESTS_MS)?;
         if self.is_somebody_waiting() {
-            return Err("somebody waits for SUBACK though nothing is wrong".to_owned());
+            return Err("somebody waits for SUBACK, or for a last word, though nothing is wrong".to_owned());
         }
         if self.live().len() < self.plan.nodes && self.canary != Canary::WaitForDead {
             return Err("a node has no process though nothing is wrong".to_owned());
         }
         let live: Vec<u64> =
             self.nodes.iter().filter_map(|node| node.process.as_ref()).map(|process| process.boot).collect();
-        if let Some(missing) = self.streams.missing(&live) {
+        if let Some(missing) = self.streams.missing(&live).or_else(|| self.messages.missing()) {
             return Err(format!("at rest {missing}"));
         }
         self.expect_exact()?;

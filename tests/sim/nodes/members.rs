@@ -213,6 +213,7 @@ impl World {
         self.nodes[node].life += 1;
         self.nodes[node].paused_until = 0;
         self.streams.end(process.boot);
+        self.messages.end_process(process.boot);
         self.close_pipes_of(node);
         if self.canary != Canary::WaitForDead {
             self.after(starts_in_ms, Event::Start(node));

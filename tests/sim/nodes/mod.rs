@@ -1,6 +1,6 @@
 //! Nodes of a cluster: the shards of three, and the links between them, over lanes and connections that split what they carry, stall and break.
-//! Nodes are killed, stand still, are cut from each other and get other clocks. Clients subscribe at the inputs of shards, and an oracle says what
-//! a SUBACK promises, and that links carry each frame once.
+//! Nodes are killed, stand still, are cut from each other and get other clocks. Clients subscribe and publish at the inputs of shards, and an oracle says
+//! what a SUBACK promises, who is to have which message, and that links carry each frame once.
 //!
 //! Who is a member is told by the world itself: `ClusterNode` and the engine are in the simulation beside this one. The same variables set seeds
 //! and steps as for the shards.
@@ -10,6 +10,7 @@ mod clients;
 mod end;
 mod faults;
 mod members;
+mod messages;
 mod network;
 mod node;
 mod plan;
@@ -103,9 +104,14 @@ fn a_run_exercises_what_it_checks() {
     }
     let Stats { subacks, waited, looked, audits, frames, linked, broken, short, opened, deferred, pushed_back, .. } =
         stats;
+    let Stats { published, owed, read, settled, .. } = stats;
     let Stats { killed, dead, replaced, forgotten, paused, cuts, expelled, slow, jumps, .. } = stats;
     for (count, least) in [
         (subacks, 1_000),
+        (published, 1_000),
+        (owed, 3_000),
+        (read, 3_000),
+        (settled, 500),
         (waited, 500),
         (looked, 1_000),
         (audits, 500),

@@ -130,13 +130,6 @@ impl Process {
     }
 }
 
-/// Begins the topics of frames that the world says by itself, whatever shards say: no shard hears them.
-pub(crate) const CHAT: &str = "chat/";
-
-fn is_chat(message: &MeshMessage) -> bool {
-    matches!(message, MeshMessage::RetainedDeleted { topic, .. } if topic.starts_with(CHAT))
-}
-
 /// The number of a node as others have it.
 pub(crate) fn number(node: usize) -> NodeId {
     NodeId::new(node as u16 + 1).expect("a world has few nodes")
@@ -165,6 +158,8 @@ pub(crate) struct Told<'a> {
     pub(crate) streams: &'a mut Streams,
     /// The process and the shard.
     pub(crate) own: (u64, usize),
+    /// Messages of other nodes that a canary passes on.
+    pub(crate) passed_on: Vec<(ShardId, Vec<u8>)>,
     /// What was found wrong first.
     pub(crate) failed: Result<(), String>,
 }
@@ -192,8 +187,13 @@ impl InputHandler for Told<'_> {
         }
         if let Input::Mesh { from, message, bytes } = &input {
             match self.arrives(*from, message, bytes) {
-                Ok(FrameFate::Heard) if !is_chat(message) => {}
-                Ok(_) => return,
+                Ok(FrameFate::Heard) => {}
+                Ok(FrameFate::HeardTwice) => {
+                    let (from, message, bytes) = (*from, message.clone(), *bytes);
+                    self.shard.handle(&mut Turn { now: self.now, fx: self.fx }, Input::Mesh { from, message, bytes });
+                }
+                Ok(FrameFate::PassedOn) => self.passed_on.push((*from, bytes.to_vec())),
+                Ok(FrameFate::Swallowed) => return,
                 Err(what) => {
                     self.failed = Err(what);
                     return;

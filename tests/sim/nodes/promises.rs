@@ -18,6 +18,8 @@ use crate::oracle::Check;
 const PROBE: u32 = 20_000;
 /// Longest wait for a SUBACK while nothing is wrong: some words over slow connections.
 const SUBACK_MAX_MS: u64 = 6_000;
+/// Longest wait for the last word about a message.
+const SETTLED_MAX_MS: u64 = 6_000;
 /// Longest time from the begin of a process until it lets clients in, while nothing is wrong.
 const OPEN_MAX_MS: u64 = 10_000;
 
@@ -157,6 +159,10 @@ impl World {
             let asked = process.clients.iter().filter_map(|client| client.asked.front());
             if let Some(asked) = asked.into_iter().find(|asked| quiet_ms - asked.quiet_ms > SUBACK_MAX_MS) {
                 return Err(format!("on n{node} {asked:?} waits, and nothing is wrong"));
+            }
+            let unsettled = process.clients.iter().filter_map(|client| client.unsettled.front());
+            if let Some(waits) = unsettled.into_iter().find(|one| quiet_ms - one.quiet_ms > SETTLED_MAX_MS) {
+                return Err(format!("on n{node} {waits:?} waits, and nothing is wrong"));
             }
         }
         Ok(())

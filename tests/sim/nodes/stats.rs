@@ -9,6 +9,11 @@ pub(crate) struct Stats {
     pub(crate) looked: u64,
     pub(crate) audits: u64,
     pub(crate) frames: u64,
+    /// Messages, who was to have them, who has, and last words about them to their publishers.
+    pub(crate) published: u64,
+    pub(crate) owed: u64,
+    pub(crate) read: u64,
+    pub(crate) settled: u64,
     pub(crate) linked: u64,
     pub(crate) broken: u64,
     pub(crate) short: u64,
@@ -34,13 +39,17 @@ impl Stats {
         }
     }
 
-    fn all_mut(&mut self) -> [&mut u64; 20] {
+    fn all_mut(&mut self) -> [&mut u64; 24] {
         [
             &mut self.subacks,
             &mut self.waited,
             &mut self.looked,
             &mut self.audits,
             &mut self.frames,
+            &mut self.published,
+            &mut self.owed,
+            &mut self.read,
+            &mut self.settled,
             &mut self.linked,
             &mut self.broken,
             &mut self.short,

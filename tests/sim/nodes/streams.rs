@@ -29,6 +29,10 @@ struct Stream {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FrameFate {
     Heard,
+    /// A canary has it heard twice.
+    HeardTwice,
+    /// A canary has it heard, and passed on.
+    PassedOn,
     /// A canary keeps it from the shard.
     Swallowed,
 }
@@ -64,10 +68,15 @@ impl Streams {
             stream.heard.pop_front();
         }
         self.frames += 1;
-        let is_applied =
-            matches!(LinkFrame::next(frame, LINK_FRAME_MAX_BYTES), Ok(Some((LinkFrame::Applied { .. }, _))));
-        let is_kept = self.canary == Canary::SubackEarly && is_applied;
-        Ok(if is_kept { FrameFate::Swallowed } else { FrameFate::Heard })
+        let Ok(Some((frame, _))) = LinkFrame::next(frame, LINK_FRAME_MAX_BYTES) else {
+            return Err("what arrives is no frame".to_owned());
+        };
+        Ok(match (self.canary, frame) {
+            (Canary::SubackEarly, LinkFrame::Applied { .. }) => FrameFate::Swallowed,
+            (Canary::StoredTwice, LinkFrame::Stored { .. }) => FrameFate::HeardTwice,
+            (Canary::PassInCircle, LinkFrame::Publish(_)) => FrameFate::PassedOn,
+            _ => FrameFate::Heard,
+        })
     }
 
     /// A connection for it stands. Returns what a canary says again.

@@ -54,9 +54,22 @@ impl World {
         let Some(process) = &mut nodes[at.node].process else { return Ok(()) };
         let own = (process.boot, at.shard);
         let Host { shard, connections, fx, view, .. } = &mut process.hosts[at.shard];
-        let mut told = Told { now, shard, fx, view: view.as_deref(), streams, own, failed: Ok(()) };
+        let (view, passed_on) = (view.as_deref(), Vec::new());
+        let mut told = Told { now, shard, fx, view, streams: &mut *streams, own, passed_on, failed: Ok(()) };
         act(connections, &mut told);
-        told.failed
+        let Told { passed_on, failed, .. } = told;
+        for (from, frame) in passed_on {
+            for peer in view.iter().flat_map(|view| &view.peers).filter(|peer| peer.slot != from) {
+                let (Some(out), Ok(Some((parsed, _)))) =
+                    (connections.link_out(peer.slot), LinkFrame::next(&frame, LINK_FRAME_MAX_BYTES))
+                else {
+                    continue;
+                };
+                out.append(&parsed);
+                streams.say((own.0, peer.boot.0, own.1), &frame);
+            }
+        }
+        failed
     }
 
     /// Goes on with what of the connections of a shard has waited for this turn.

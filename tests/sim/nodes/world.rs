@@ -10,6 +10,7 @@ use dunlin::time::Now;
 
 use super::canary::Canary;
 use super::members::Members;
+use super::messages::Messages;
 use super::network::Network;
 use super::node::{At, Host, Node, Process};
 use super::plan::Plan;
@@ -38,6 +39,8 @@ pub(crate) enum NodeEvent {
     Tick(usize),
     /// Something of a lane between two of its shards arrives.
     Lane(usize, usize),
+    /// A client of it answers what it has read.
+    Answer(usize),
     /// It sees the map.
     Watch,
     Dial {
@@ -91,6 +94,7 @@ pub(crate) struct World {
     pub(crate) network: Network,
     pub(crate) streams: Streams,
     pub(crate) members: Members,
+    pub(crate) messages: Messages,
     /// Nothing goes wrong any more.
     pub(crate) is_calm: bool,
     /// Clients want nothing new.
@@ -122,6 +126,7 @@ impl World {
             network: Network::default(),
             streams: Streams::new(canary),
             members: Members::default(),
+            messages: Messages::default(),
             is_calm: false,
             is_resting: false,
             trouble_until: 0,
@@ -223,6 +228,7 @@ impl World {
             NodeEvent::Tick(shard) => self.tick(At { node, shard }),
             NodeEvent::Lane(from, to) => self.lane_arrives(node, from, to),
             NodeEvent::Watch => self.watch(node),
+            NodeEvent::Answer(client) => self.answer(node, client),
             NodeEvent::Dial { shard, to, connection } => self.dial(At { node, shard }, to, connection),
             NodeEvent::Accept(end) => self.accept(end),
             NodeEvent::Arrive(end) => self.arrive(end),
