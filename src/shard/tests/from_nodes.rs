@@ -71,13 +71,8 @@ fn question(number: u32) -> Confirmation {
     Confirmation::of(ConfirmToken { shard: OTHER, connection: ConnectionId::of_node(5), number: AckNumber(number) })
 }
 
-/// The other node's message on `t`, by the link to a shard.
-fn says(world: &mut World, shard: usize, qos: Qos, said: (bool, PublishDetails)) {
-    says_from(world, (OTHER, shard), qos, said);
-}
-
-/// A message on `t` that somebody tells a shard.
-fn says_from(world: &mut World, (from, shard): (ShardId, usize), qos: Qos, (plain, details): (bool, PublishDetails)) {
+/// A message on `t`.
+fn said(qos: Qos, (plain, details): (bool, PublishDetails)) -> MeshMessage {
     let message = Message::new(&MessageRef {
         topic: "t",
         qos,
@@ -87,9 +82,12 @@ fn says_from(world: &mut World, (from, shard): (ShardId, usize), qos: Qos, (plai
         properties: Forwarded::EMPTY,
         payload: b"x",
     });
-    let message =
-        MeshMessage::Publish { message: MessageInTransit::Shared(message), plain, details: Some(Box::new(details)) };
-    world.turn(shard, Input::Mesh { from, message, bytes: &[] });
+    MeshMessage::Publish { message: MessageInTransit::Shared(message), plain, details: Some(Box::new(details)) }
+}
+
+/// The other node's message, by the link to a shard.
+fn says(world: &mut World, shard: usize, qos: Qos, (plain, details): (bool, PublishDetails)) {
+    world.turn(shard, Input::Mesh { from: OTHER, message: said(qos, (plain, details)), bytes: &[] });
 }
 
 /// One for plain subscribers that is asked about.
@@ -249,7 +247,8 @@ fn what_nobody_acknowledges_is_not_passed_on_by_a_link_that_is_behind() {
     // By the link to a shard, and by the other shard that was picked on this node.
     says(&mut world, 0, Qos::AtMostOnce, (plain, unasked.clone()));
     let of_node = PublishDetails { of_node: true, ..unasked };
-    says_from(&mut world, (ShardId(0), 1), Qos::AtMostOnce, (plain, of_node));
+    let message = said(Qos::AtMostOnce, (plain, of_node));
+    world.turn(1, Input::Mesh { from: ShardId(0), message, bytes: &[] });
     assert!(world.to_peers.is_empty());
     assert_eq!(world.dropped(DropReason::LinkFull), 2);
     let details = for_member(&world, 8);
