@@ -71,7 +71,7 @@ fn question(number: u32) -> Confirmation {
     Confirmation::of(ConfirmToken { shard: OTHER, connection: ConnectionId::of_node(5), number: AckNumber(number) })
 }
 
-/// A message on `t`.
+/// What the other node's link brings of a publisher there: topic `t`, and `plain` whether subscribers of their own get it.
 fn said(qos: Qos, (plain, details): (bool, PublishDetails)) -> MeshMessage {
     let message = Message::new(&MessageRef {
         topic: "t",
