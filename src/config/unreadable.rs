@@ -4,12 +4,10 @@
 //! Always holds: a command that is told opens the file to the account that asks, and to nobody outside of a group. Whoever reads is neither
 //! kept waiting by what is no file, nor has more in memory than the largest file that makes sense.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-
-use rustix::fs::OFlags;
 
 use crate::settings::UserNames;
 
@@ -28,10 +26,8 @@ pub(crate) fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 fn read_at_most(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
-    // Else a pipe is opened when somebody writes to it, be that never.
-    let flags = OFlags::NONBLOCK.bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    let metadata = file.metadata()?;
+    // Before it is opened: a pipe is opened when somebody writes to it, be that never.
+    let metadata = fs::metadata(path)?;
     if metadata.is_dir() {
         return Err(io::Error::from(ErrorKind::IsADirectory));
     }
@@ -40,7 +36,7 @@ fn read_at_most(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     }
     let mut bytes = Vec::new();
     // It may grow meanwhile.
-    file.take(max_bytes + 1).read_to_end(&mut bytes)?;
+    File::open(path)?.take(max_bytes + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > max_bytes {
         let text = "it has more than 64 MiB, which no such file has: is it the right one?";
         return Err(io::Error::new(ErrorKind::FileTooLarge, text));

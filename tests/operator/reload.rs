@@ -1,6 +1,10 @@
 //! Settings that reload under connected clients, and signals that mean nothing.
 
-use std::{fs, io::Write, os::unix::process::ExitStatusExt, process::Command, thread, time::Duration};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use crate::broker::{Broker, Client};
 
@@ -117,22 +121,57 @@ fn a_signal_that_means_nothing_ends_nothing() {
     broker.lines_to(" stopped");
 }
 
-/// A FIFO in place of the file stands for a file system that hangs: what opens or reads it waits for this test.
+/// A lease on a file: whoever opens it waits for this test, as on a file system that hangs.
+struct HeldFile {
+    holder: Child,
+    says: BufReader<ChildStdout>,
+}
+
+impl HeldFile {
+    const HOLDER: &str = "import fcntl, os, signal, sys\n\
+        fd = os.open(sys.argv[1], os.O_RDWR)\n\
+        signal.signal(signal.SIGIO, lambda *_: print('asked for', flush=True))\n\
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)\n\
+        print('held', flush=True)\n\
+        sys.stdin.readline()\n";
+
+    fn hold(path: &Path) -> Self {
+        let mut holder = Command::new("python3")
+            .args(["-c", Self::HOLDER])
+            .arg(path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("scripts/test installs it");
+        let says = BufReader::new(holder.stdout.take().expect("it is piped"));
+        let mut held = Self { holder, says };
+        held.expect("held");
+        held
+    }
+
+    /// The next line of its holder's.
+    fn expect(&mut self, words: &str) {
+        let mut line = String::new();
+        self.says.read_line(&mut line).expect("text");
+        assert_eq!(line.trim_end(), words);
+    }
+
+    /// Whoever waits goes on.
+    fn let_go(mut self) {
+        drop(self.holder.stdin.take());
+        assert!(self.holder.wait().expect("it is ours").success());
+    }
+}
+
 #[test]
 fn a_reload_that_hangs_holds_up_nothing_and_is_followed_by_one_more() {
     let broker = Broker::start("hangs", "[session]\nmax_subscriptions = 1\n");
-    let (path, aside) = (broker.directory.join("dunlin.toml"), broker.directory.join("aside"));
+    let path = broker.directory.join("dunlin.toml");
     broker.lines_to(" ready");
-    fs::remove_file(&path).expect("it is there");
-    assert!(Command::new("mkfifo").arg(&path).status().expect("mkfifo runs").success());
-    let mut fifo = fs::OpenOptions::new().read(true).write(true).open(&path).expect("a FIFO");
-    let before = broker.descriptors();
+    broker.write("[session]\nmax_subscriptions = 2\n");
+    let mut held = HeldFile::hold(&path);
     broker.signal("HUP");
-    let reads = (0..300).any(|_| {
-        thread::sleep(Duration::from_millis(100));
-        broker.descriptors() > before
-    });
-    assert!(reads, "the broker opens the file");
+    held.expect("asked for");
     for _ in 0..3 {
         broker.signal("HUP");
         broker.signal("USR2");
@@ -140,10 +179,10 @@ fn a_reload_that_hangs_holds_up_nothing_and_is_followed_by_one_more() {
         assert!(told.iter().all(|line| !line.contains("config_reload")), "{told:#?}");
     }
     Client::connect(&broker, b'a').ping();
-    fs::rename(&path, &aside).expect("a new name");
+    // Another file in that place: the one that is held is read first.
+    fs::rename(&path, broker.directory.join("aside")).expect("a new name");
     broker.write("[session]\nmax_subscriptions = 3\n");
-    fifo.write_all(b"[session]\nmax_subscriptions = 2\n").expect("the broker reads");
-    drop(fifo);
+    held.let_go();
     for change in ["old=1 new=2", "old=2 new=3"] {
         let told = broker.lines_to(" config_reloaded");
         assert!(told.iter().any(|line| line.contains(change)), "{change}: {told:#?}");
@@ -153,16 +192,14 @@ fn a_reload_that_hangs_holds_up_nothing_and_is_followed_by_one_more() {
 #[test]
 fn a_reload_that_hangs_does_not_keep_the_broker_from_stopping() {
     let mut broker = Broker::start("deaf", "[session]\nmax_subscriptions = 1\n");
-    let path = broker.directory.join("dunlin.toml");
     broker.lines_to(" ready");
-    fs::remove_file(&path).expect("it is there");
-    assert!(Command::new("mkfifo").arg(&path).status().expect("mkfifo runs").success());
+    let mut held = HeldFile::hold(&broker.directory.join("dunlin.toml"));
     broker.signal("HUP");
-    broker.signal("USR2");
-    broker.lines_to("signal_ignored");
+    held.expect("asked for");
     broker.signal("TERM");
     broker.lines_to(" stopped");
     assert_eq!(broker.ended().code(), Some(0));
+    held.let_go();
 }
 
 #[test]
