@@ -157,7 +157,7 @@ impl HeldFile {
     }
 
     /// Whoever waits goes on.
-    fn let_go(mut self) {
+    fn release(mut self) {
         drop(self.holder.stdin.take());
         assert!(self.holder.wait().expect("it is ours").success());
     }
@@ -182,7 +182,7 @@ fn a_reload_that_hangs_holds_up_nothing_and_is_followed_by_one_more() {
     // Another file in that place: the one that is held is read first.
     fs::rename(&path, broker.directory.join("aside")).expect("a new name");
     broker.write("[session]\nmax_subscriptions = 3\n");
-    held.let_go();
+    held.release();
     for change in ["old=1 new=2", "old=2 new=3"] {
         let told = broker.lines_to(" config_reloaded");
         assert!(told.iter().any(|line| line.contains(change)), "{change}: {told:#?}");
@@ -199,7 +199,7 @@ fn a_reload_that_hangs_does_not_keep_the_broker_from_stopping() {
     broker.signal("TERM");
     broker.lines_to(" stopped");
     assert_eq!(broker.ended().code(), Some(0));
-    held.let_go();
+    held.release();
 }
 
 #[test]
