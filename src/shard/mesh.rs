@@ -104,10 +104,10 @@ pub struct PublishDetails {
 impl PublishDetails {
     /// `None` for one that says nothing.
     pub(super) fn boxed(self) -> Option<Box<Self>> {
-        let Self { groups, retained, forward, confirm, sampled, of_node, passed_on } = &self;
+        // Whose choice groups are says nothing where there are none.
+        let Self { groups, retained, forward, confirm, sampled, of_node: _, passed_on: _ } = &self;
         let is_a_write = retained.is_some() || forward.is_some();
-        let is_of_others = *of_node || *passed_on;
-        let says_nothing = groups.is_empty() && !is_a_write && confirm.is_none() && sampled.is_none() && !is_of_others;
+        let says_nothing = groups.is_empty() && !is_a_write && confirm.is_none() && sampled.is_none();
         (!says_nothing).then(|| Box::new(self))
     }
 }

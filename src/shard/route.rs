@@ -358,15 +358,14 @@ impl ToOtherShards<'_> {
             let plain = self.matches.shards.contains(shard);
             let is_forward = self.is_forward(clients, shard, routed, &groups);
             let sampled = clients.spans.sampled().cloned();
-            let of_node = self.of_node.filter(|_| !groups.is_empty());
             let details = PublishDetails {
                 groups,
                 retained: self.retained,
                 confirm,
                 forward: None,
                 sampled,
-                of_node: of_node.is_some(),
-                passed_on: of_node.unwrap_or_default(),
+                of_node: self.of_node.is_some(),
+                passed_on: self.of_node.unwrap_or_default(),
             };
             match is_forward {
                 None => turn.fx.mesh.publish(shard, routed, plain, details),

@@ -1,6 +1,5 @@
 //! The numbers one shard keeps. Counters only grow; gauges are read off the state when they are shown.
 
-use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 
 use super::{CloseReason, DropReason, LoopFigures, MessageTimings, PauseReason, RequestRefusal};
@@ -81,32 +80,43 @@ impl Default for CountsByListener {
     }
 }
 
-/// Connections that ended, by listener and reason. Few of all pairs ever happen.
+/// Connections that ended, by listener and reason. Few of all pairs ever happen: they stand in the order in which they first did, and the
+/// usual ones come first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct EndsByListener(BTreeMap<(u8, u8), u64>);
+pub struct EndsByListener(Vec<((u8, u8), u64)>);
 
 impl EndsByListener {
     /// Counts one more. The broker's own services come by no listener that is counted.
     fn count(&mut self, listener: u8, reason: CloseReason) {
         if usize::from(listener) < LISTENER_INDEXES_MAX {
-            *self.0.entry((listener, reason as u8)).or_default() += 1;
+            self.add_to((listener, reason as u8), 1);
         }
     }
 
-    /// Those of a listener that have happened.
-    pub fn of(&self, listener: u8) -> impl Iterator<Item = (CloseReason, u64)> + '_ {
-        let of_listener = self.0.range((listener, 0)..=(listener, u8::MAX));
-        of_listener.map(|((_, reason), count)| (CloseReason::ALL[usize::from(*reason)], *count))
+    fn add_to(&mut self, pair: (u8, u8), more: u64) {
+        match self.0.iter_mut().find(|(known, _)| *known == pair) {
+            Some((_, count)) => *count += more,
+            None => self.0.push((pair, more)),
+        }
+    }
+
+    /// Those of a listener that have happened, in the order of their numbers.
+    pub fn of(&self, listener: u8) -> impl Iterator<Item = (CloseReason, u64)> {
+        let of_listener = self.0.iter().filter(|((known, _), _)| *known == listener);
+        let mut found: Vec<_> =
+            of_listener.map(|((_, reason), count)| (CloseReason::ALL[usize::from(*reason)], *count)).collect();
+        found.sort_unstable_by_key(|(reason, _)| *reason as u8);
+        found.into_iter()
     }
 
     /// The index is another listener's from now on.
     fn begin_anew(&mut self, listener: u8) {
-        self.0.retain(|(known, _), _| *known != listener);
+        self.0.retain(|((known, _), _)| *known != listener);
     }
 
     fn add(&mut self, other: &Self) {
         for (pair, count) in &other.0 {
-            *self.0.entry(*pair).or_default() += count;
+            self.add_to(*pair, *count);
         }
     }
 }
